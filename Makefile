@@ -1,0 +1,55 @@
+# Everything a developer does here. Each target sets up what it needs and is quick when nothing changed.
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down test lint format lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export DO_NOT_TRACK := 1
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv and install the locked requirements into it
+
+# The lock names every package with its hash, so pip need not resolve anything (--no-deps).
+$(INSTALLED): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=… to one.")'
+	@echo "› Installing the locked requirements into $(VENV) (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## Run the whole pipeline here, no account needed (ARGS="--feed … --input …")
+	@$(BIN)/sales demo $(ARGS)
+
+up: $(INSTALLED) ## Start the embedded stack in the background
+	@$(BIN)/sales up
+
+down: $(INSTALLED) ## Stop it
+	@$(BIN)/sales down
+
+test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
+	@echo "› Running the tests"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## Check style, types, SQL and the direction of imports
+	@echo "› ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "› mypy" && $(BIN)/mypy
+	@echo "› import-linter" && $(BIN)/lint-imports
+	@echo "› sqlfluff" && $(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/data-tests sql
+	@if command -v terraform >/dev/null && [ -d terraform ]; then echo "› terraform fmt" && terraform fmt -check -recursive terraform; fi
+
+format: $(INSTALLED) ## Format the Python code
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lock: ## Renew requirements/*.txt from pyproject.toml (needs uv)
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-annotate --no-header --extra local --extra dev -o requirements/dev.txt pyproject.toml
+	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-annotate --no-header -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
+
+clean: ## Remove what was built; the embedded stack's data too
+	rm -rf build .sales dbt/target dbt/logs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
