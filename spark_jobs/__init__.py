@@ -1,0 +1,1 @@
+"""What Databricks runs; stands alone."""
