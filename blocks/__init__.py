@@ -1,0 +1,1 @@
+"""The only door to configuration and credentials: settings, and the Prefect blocks made of them."""

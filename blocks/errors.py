@@ -1,0 +1,49 @@
+"""The two families of errors, and the one place that decides which family an error belongs to.
+
+What may heal (a timeout, a busy server, a rebalance) is tried again; what will not heal (a wrong password,
+bad SQL, a broken contract) fails at once, with a sentence that says what to do.
+"""
+
+import httpx
+
+HEALING_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+# "Incorrect username or password", "JWT token is invalid": Snowflake reports these as operational errors too.
+SNOWFLAKE_LOGIN_REFUSED = frozenset({250001, 390100, 390144, 394304})
+
+
+class SalesError(Exception):
+    """Any error this project raises on purpose; its text is meant for the person who reads it."""
+
+
+class MayHeal(SalesError):
+    """Trying again later may succeed."""
+
+
+class WillNotHeal(SalesError):
+    """Trying again gives the same error until somebody changes something."""
+
+
+def may_heal(error: BaseException) -> bool:
+    """Decide whether an error is worth a retry.
+
+    HTTP answers are judged by status: 408, 409 (Kafka Connect while it rebalances), 425, 429 and 5xx heal.
+    Connection failures and timeouts heal, as do Kafka's and Snowflake's own transient errors. Everything
+    unknown does not: repeating it would hide it.
+    """
+    if isinstance(error, MayHeal | httpx.TransportError | ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in HEALING_STATUSES
+    return _kafka_heals(error) or _snowflake_heals(error)
+
+
+def _kafka_heals(error: BaseException) -> bool:
+    from confluent_kafka import KafkaException
+
+    return isinstance(error, KafkaException) and bool(error.args) and error.args[0].retriable()
+
+
+def _snowflake_heals(error: BaseException) -> bool:
+    from snowflake.connector.errors import OperationalError
+
+    return isinstance(error, OperationalError) and error.errno not in SNOWFLAKE_LOGIN_REFUSED

@@ -1,0 +1,17 @@
+"""The fixed names under which flows find their blocks, topics, tables; the same in every environment."""
+
+WAREHOUSE = "sales-warehouse"
+DATABRICKS = "sales-databricks"
+DATABRICKS_CLUSTER = "sales-databricks-cluster"
+DROP_STORAGE = "sales-drop"
+RAW_STORAGE = "sales-raw"
+PROCESSED_STORAGE = "sales-processed"
+KAFKA = "sales-kafka"
+KAFKA_CONNECT = "sales-kafka-connect"
+ALERTS = "sales-alerts"
+AWS = "sales-aws"
+
+TOPIC = "sales_events"
+DEAD_LETTER_TOPIC = "sales_events_dlq"
+CONNECTOR = "snowflake_sink"
+CONSUMER_GROUP = f"connect-{CONNECTOR}"

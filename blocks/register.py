@@ -1,0 +1,145 @@
+"""Writing the blocks: settings in, every block of the pipeline out, by the names that flows know."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect_aws import AwsCredentials
+from prefect_aws.client_parameters import AwsClientParameters
+from prefect_databricks import DatabricksCredentials
+from prefect_snowflake import SnowflakeCredentials
+from pydantic import SecretBytes
+
+from blocks import names
+from blocks.databricks import DatabricksCluster
+from blocks.errors import WillNotHeal
+from blocks.kafka import KafkaCluster
+from blocks.kafka_connect import KafkaConnect
+from blocks.settings import Settings
+from blocks.storage import STORAGE_TYPES, storage_for
+from blocks.warehouse import SalesWarehouse
+
+REQUIRED = (
+    "snowflake_account",
+    "databricks_host",
+    "drop_url",
+    "raw_url",
+    "processed_url",
+    "kafka_bootstrap_servers",
+    "kafka_connect_url",
+    "alerts_webhook_url",
+)
+
+
+def blocks_from(settings: Settings) -> dict[str, Block]:
+    """Make every block the flows load, by its name. Raises WillNotHeal naming the settings that are missing."""
+    missing = [f"SALES_{name.upper()}" for name in REQUIRED if not getattr(settings, name)]
+    if missing:
+        raise WillNotHeal(f"Set these in the environment or .env, then run this again: {', '.join(missing)}")
+    aws = _aws(settings)
+    return {
+        names.AWS: aws,
+        names.WAREHOUSE: warehouse_from(settings),
+        names.DATABRICKS: _databricks(settings),
+        names.DATABRICKS_CLUSTER: DatabricksCluster(
+            new_cluster=settings.databricks_cluster, poll_seconds=settings.databricks_poll_seconds
+        ),
+        names.DROP_STORAGE: storage_for(settings.drop_url, aws),
+        names.RAW_STORAGE: storage_for(settings.raw_url, aws),
+        names.PROCESSED_STORAGE: storage_for(settings.processed_url, aws),
+        names.KAFKA: kafka_from(settings),
+        names.KAFKA_CONNECT: kafka_connect_from(settings),
+        names.ALERTS: _alerts(settings),
+    }
+
+
+def register(settings: Settings) -> Iterator[str]:
+    """Write every block, replacing what was there; yield each name once it is written."""
+    for name, block in blocks_from(settings).items():
+        block.save(name, overwrite=True)
+        _forget_other_kinds(name, block)
+        yield name
+
+
+def warehouse_from(settings: Settings) -> SalesWarehouse:
+    """Make the warehouse block: a key pair where there is one, else the password."""
+    key, password = settings.snowflake_private_key, settings.snowflake_password
+    how: dict[str, Any] = {}
+    if key:
+        how = {"private_key": SecretBytes(key.get_secret_value().encode()), "authenticator": "snowflake_jwt"}
+        how["private_key_passphrase"] = settings.snowflake_private_key_passphrase
+    elif password:
+        how = {"password": password}
+    else:
+        raise WillNotHeal("Set SALES_SNOWFLAKE_PRIVATE_KEY (or SALES_SNOWFLAKE_PASSWORD): no way to sign in.")
+    credentials = SnowflakeCredentials(
+        account=settings.snowflake_account, user=settings.snowflake_user, role=settings.snowflake_role, **how
+    )
+    return SalesWarehouse(
+        credentials=credentials,
+        database=settings.snowflake_database,
+        warehouse=settings.snowflake_warehouse,
+        schema="RAW",
+        server_url=settings.snowflake_endpoint,
+    )
+
+
+def kafka_from(settings: Settings) -> KafkaCluster:
+    """Make the Kafka block."""
+    return KafkaCluster(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_username,
+        password=settings.kafka_password,
+    )
+
+
+def kafka_connect_from(settings: Settings) -> KafkaConnect:
+    """Make the Kafka Connect block."""
+    return KafkaConnect(
+        url=settings.kafka_connect_url,
+        username=settings.kafka_connect_username,
+        password=settings.kafka_connect_password,
+    )
+
+
+def _aws(settings: Settings) -> AwsCredentials:
+    return AwsCredentials(
+        region_name=settings.aws_region,
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=settings.aws_secret_access_key,
+        aws_client_parameters=AwsClientParameters(endpoint_url=settings.aws_endpoint_url),
+    )
+
+
+def _databricks(settings: Settings) -> DatabricksCredentials:
+    return DatabricksCredentials(
+        databricks_instance=settings.databricks_host,
+        token=settings.databricks_token,
+        client_id=settings.databricks_client_id,
+        client_secret=settings.databricks_client_secret,
+        client_kwargs={"verify": settings.databricks_ca_file} if settings.databricks_ca_file else None,
+    )
+
+
+def _alerts(settings: Settings) -> CustomWebhookNotificationBlock:
+    # Prefect masks a block's `secrets` but not its `url`, and whoever knows a webhook's URL may post to it.
+    assert settings.alerts_webhook_url
+    return CustomWebhookNotificationBlock(
+        name=names.ALERTS,
+        url="{{webhook}}",
+        secrets={"webhook": settings.alerts_webhook_url.get_secret_value()},
+        json_data={"text": "*{{subject}}*\n{{body}}"},
+    )
+
+
+def _forget_other_kinds(name: str, block: Block) -> None:
+    """Delete a storage block of another kind under the same name, left by an earlier registration."""
+    for kind in STORAGE_TYPES:
+        if isinstance(block, STORAGE_TYPES) and not isinstance(block, kind):
+            try:
+                kind.delete(f"{kind.get_block_type_slug()}/{name}")
+            except ValueError:
+                continue

@@ -1,0 +1,149 @@
+"""The one typed door to configuration: environment (`SALES_…`) or `.env` → `Settings` → blocks → clients.
+
+No other module reads the environment (dbt's profile excepted, which is given its values by the dbt task).
+While an embedded stack is up, its addresses are a file, and `load_settings` takes them whole from there:
+settings are never mixed from two places.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from blocks.errors import WillNotHeal
+
+PROJECT = Path(__file__).resolve().parent.parent
+EMBEDDED = "embedded"
+
+
+class Settings(BaseSettings):
+    """Everything that differs between environments. Production values are the defaults where one exists."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SALES_", env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
+
+    environment: str = Field("dev", description="Name of the environment: dev, staging, prod or embedded.")
+    prefect_api_url: str | None = Field(
+        None, description="Prefect API; unset leaves it to Prefect's own profile."
+    )
+
+    snowflake_account: str = Field(
+        "", description="Snowflake account identifier, for example ab12345.eu-west-1."
+    )
+    snowflake_user: str = Field("SALES_PIPELINE", description="Service user the pipeline signs in as.")
+    snowflake_private_key: SecretStr | None = Field(None, description="PEM private key of the service user.")
+    snowflake_private_key_passphrase: SecretStr | None = Field(None, description="Passphrase of that key.")
+    snowflake_password: SecretStr | None = Field(None, description="Password, where no key pair is used.")
+    snowflake_role: str = Field("SALES_PIPELINE", description="Role the pipeline works with.")
+    snowflake_warehouse: str = Field("SALES_WH", description="Virtual warehouse that pays for the queries.")
+    snowflake_database: str = Field("SALES_DW", description="Database of all the pipeline's schemas.")
+    snowflake_endpoint: str | None = Field(
+        None, description="URL of a server that speaks Snowflake's protocol; unset means the account's own."
+    )
+    snowflake_stage_options: str = Field(
+        "",
+        description="Clause of the stage on processed storage, for example STORAGE_INTEGRATION = SALES_S3.",
+    )
+
+    databricks_host: str = Field("", description="Databricks workspace host, without https://.")
+    databricks_token: SecretStr | None = Field(
+        None, description="Personal access token, or use the next two."
+    )
+    databricks_client_id: str | None = Field(None, description="Service principal's client id.")
+    databricks_client_secret: SecretStr | None = Field(None, description="Service principal's secret.")
+    databricks_ca_file: str | None = Field(
+        None, description="CA bundle, where the host's CA is a private one."
+    )
+    databricks_cluster: dict[str, Any] = Field(
+        {"spark_version": "17.3.x-scala2.13", "node_type_id": "m6g.large", "num_workers": 1},
+        description="`new_cluster` of the Jobs API, as JSON.",
+    )
+    databricks_poll_seconds: float = Field(
+        10, gt=0, description="Wait between two looks at a Databricks run."
+    )
+
+    drop_url: str = Field("", description="Where CSV files arrive: s3://bucket/prefix or file:///folder.")
+    raw_url: str = Field("", description="Raw storage, to which files are landed.")
+    processed_url: str = Field("", description="Processed storage: Spark's output, read by the warehouse.")
+
+    kafka_bootstrap_servers: str = Field("", description="host:port,host:port of the Kafka cluster.")
+    kafka_security_protocol: str = Field(
+        "SASL_SSL", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+    )
+    kafka_sasl_mechanism: str | None = Field("SCRAM-SHA-512", description="SASL mechanism, if one is used.")
+    kafka_username: str | None = Field(None, description="SASL user.")
+    kafka_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_connect_url: str = Field("", description="Kafka Connect's REST API.")
+    kafka_connect_username: str | None = Field(None, description="User of that API, if it asks for one.")
+    kafka_connect_password: SecretStr | None = Field(None, description="Password of that user.")
+    kafka_connect_private_key_reference: str = Field(
+        "${secretsmanager:sales/snowflake-sink:private_key}",
+        description="Config-provider reference by which the sink finds its Snowflake key; never the key itself.",
+    )
+
+    alerts_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook for alerts.")
+
+    aws_region: str = Field("eu-west-1", description="AWS region of buckets and MSK.")
+    aws_access_key_id: str | None = Field(None, description="Access key; unset uses the role of the machine.")
+    aws_secret_access_key: SecretStr | None = Field(None, description="Secret of that access key.")
+    aws_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible server.")
+
+
+class StackSettings(BaseSettings):
+    """Where the embedded stack lives and which ports it takes (0: any free one)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SALES_", env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
+
+    home: Path = Field(Path(".sales"), description="Folder of the embedded stack's state and logs.")
+    build: Path = Field(Path("build"), description="Folder of summary.json and report.html.")
+    snowflake_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Snowflake.")
+    databricks_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Databricks.")
+    connect_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Kafka Connect.")
+    slack_port: int = Field(0, ge=0, le=65535, description="Port of the Slack inbox.")
+    prefect_port: int = Field(0, ge=0, le=65535, description="Port of the Prefect server and its UI.")
+    start_timeout_seconds: int = Field(120, gt=0, description="How long a service may take to start.")
+
+
+def load_settings(home: Path | None = None) -> Settings:
+    """Read the settings: the embedded stack's while one is up under `home`, else the environment's.
+
+    Setting `SALES_ENVIRONMENT` to anything but `embedded` always means the environment.
+    Raises WillNotHeal with the name of each value that cannot be used.
+    """
+    stack_file = embedded_settings_file((home or StackSettings().home).resolve())
+    try:
+        if stack_file.exists() and os.environ.get("SALES_ENVIRONMENT", EMBEDDED) == EMBEDDED:
+            return Settings(**json.loads(stack_file.read_text()))
+        return Settings()
+    except ValidationError as error:
+        raise WillNotHeal(_explain(error)) from None
+
+
+def load_stack_settings() -> StackSettings:
+    """Read where the embedded stack lives. Raises WillNotHeal with the name of each unusable value."""
+    try:
+        return StackSettings()
+    except ValidationError as error:
+        raise WillNotHeal(_explain(error)) from None
+
+
+def embedded_settings_file(home: Path) -> Path:
+    """Name the file that holds the running stack's settings; it exists only while the stack is up."""
+    return home / "settings.json"
+
+
+def _explain(error: ValidationError) -> str:
+    # Names and reasons only: a value may be a secret.
+    faults = [f"SALES_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+    return "Settings cannot be used. Correct these in the environment or .env: " + "; ".join(faults)
+
+
+def process_environment(values: dict[str, str]) -> dict[str, str]:
+    """Give the environment for a process we start: this one's, with `values` on top."""
+    return {**os.environ, **values}
