@@ -1,0 +1,1 @@
+"""One file per flow; a flow reads like a table of contents."""

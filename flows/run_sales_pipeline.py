@@ -1,0 +1,62 @@
+"""The main flow: what arrived since the last run, by stream and by file, becomes checked and published marts."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from tasks.databricks import run_spark_batch
+from tasks.dbt_build import build_models
+from tasks.expectations import check_layer
+from tasks.kafka import wait_for_stream
+from tasks.kafka_connect import check_connector
+from tasks.publish import anything_new, publish_marts, published_marts
+from tasks.storage import land_files
+from tasks.stream_audit import account_for_stream
+from tasks.summary import Stopwatch, summarise, tell_slack_of_failure
+from tasks.warehouse import load_batch_into_warehouse
+
+
+@flow(
+    name="run-sales-pipeline",
+    flow_run_name="{feed}",
+    on_failure=[tell_slack_of_failure],
+    on_crashed=[tell_slack_of_failure],
+    persist_result=True,
+)
+def run_sales_pipeline(
+    feed: str = "store_sales",
+    allowed_lag: int = 0,
+    lag_timeout_seconds: int = 300,
+    rebuild: bool = False,
+) -> dict[str, Any]:
+    """Run the pipeline once; running it again with nothing new changes no row.
+
+    feed: which CSV feed's files are taken from the drop.
+    allowed_lag: events that may still be on their way into the warehouse when the models are built.
+    lag_timeout_seconds: how long to wait for the stream to come that close; then the run fails.
+    rebuild: build, check and publish even if nothing arrived, dbt with a full refresh.
+    """
+    watch = Stopwatch()
+    with watch.step("check_stream"):
+        check_connector()
+        wait_for_stream(allowed_lag, lag_timeout_seconds)
+        account_for_stream()
+    with watch.step("land"):
+        landing = land_files(feed)
+    if landing.pending:
+        with watch.step("spark"):
+            metrics = run_spark_batch(feed, landing.pending)
+        with watch.step("load"):
+            load_batch_into_warehouse(feed, metrics)
+    made_of = anything_new(rebuild)
+    if made_of:
+        with watch.step("check_raw"):
+            check_layer("raw")
+        with watch.step("dbt"):
+            build_models(full_refresh=rebuild)
+        with watch.step("check_marts"):
+            check_layer("marts_candidate")
+        with watch.step("publish"):
+            publish_marts(made_of)
+    return summarise(str(flow_run.id), feed, landing, published_marts(), watch.seconds)

@@ -1,0 +1,1 @@
+"""One file per outside system or subject: thin Prefect tasks over pure functions."""

@@ -1,0 +1,215 @@
+"""Databricks: one Spark run per batch, submitted once, found again after a restart, cancelled with the flow.
+
+prefect-databricks carries the calls. It polls without retries and leaves the remote run going when the
+flow ends early, so the waiting is ours.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect_databricks import DatabricksCredentials
+from prefect_databricks.jobs import jobs_runs_cancel, jobs_runs_get, jobs_runs_get_output, jobs_runs_submit
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from blocks import names
+from blocks.databricks import DatabricksCluster
+from blocks.errors import MayHeal, WillNotHeal, may_heal
+from blocks.feeds import job_spec, load_contract, load_feed
+from blocks.load import load_block
+from blocks.settings import PROJECT
+from blocks.storage import Storage, download, exists, load_storage, upload, uri
+from tasks.retries import RETRY
+from tasks.storage import LandedFile
+
+JOB_FILE = PROJECT / "spark_jobs" / "sales_batch.py"
+FINISHED = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
+# A server that is down for longer than this is an outage, not a hiccup.
+OUTAGE_SECONDS = 300
+MAX_ATTEMPTS = 20
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+@dataclass(frozen=True)
+class SparkRun:
+    """A finished Databricks run: its id and the page that shows it."""
+
+    run_id: int
+    page: str
+
+
+def batch_id_of(feed: str, files: list[LandedFile]) -> str:
+    """Name a batch by its content: its files, its feed's declaration, the contract and the job's code."""
+    manifest = [
+        [file.name, file.size, file.checksum] for file in sorted(files, key=lambda f: (f.name, f.checksum))
+    ]
+    rules = [load_feed(feed).model_dump(mode="json"), load_contract().model_dump(mode="json")]
+    text = json.dumps([manifest, rules, _job_version()], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def metrics_path(batch_id: str) -> str:
+    """Name the file in processed storage that the Spark job writes last."""
+    return f"sales_batch/{batch_id}/_metrics.json"
+
+
+def read_metrics(processed: Storage, batch_id: str) -> dict[str, Any] | None:
+    """Read a finished batch's counts; None if the batch is not finished."""
+    if not exists(processed, metrics_path(batch_id)):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return json.loads(
+            download(processed, metrics_path(batch_id), Path(folder) / "metrics.json").read_text()
+        )
+
+
+def stage_job(processed: Storage, batch_id: str, spec: dict[str, Any]) -> tuple[str, str]:
+    """Put the job's code (under its hash) and this batch's specification where Spark can read them."""
+    code, order = f"jobs/sales_batch-{_job_version()}.py", f"sales_batch/{batch_id}/spec.json"
+    if not exists(processed, code):
+        upload(processed, JOB_FILE, code)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "spec.json"
+        local.write_text(json.dumps(spec, sort_keys=True))
+        upload(processed, local, order)
+    return uri(processed, code), uri(processed, order)
+
+
+def _job_version() -> str:
+    return hashlib.sha256(JOB_FILE.read_bytes()).hexdigest()[:16]
+
+
+async def run_to_the_end(
+    credentials: DatabricksCredentials,
+    cluster: DatabricksCluster,
+    submission: dict[str, Any],
+    logger: Log,
+) -> SparkRun:
+    """Submit a run, or find the one that an earlier try left going, and wait until it has finished.
+
+    Raises WillNotHeal with the job's own error and the run's page if it failed. Whatever ends the wait
+    early (a cancelled flow, a timeout, a crash of this code) cancels the remote run.
+    """
+    run_id = await _submit(credentials, submission)
+    try:
+        run = await _wait(credentials, run_id, cluster, logger)
+    except BaseException:
+        await asyncio.shield(
+            _patiently(lambda: jobs_runs_cancel.fn(databricks_credentials=credentials, run_id=run_id))
+        )
+        raise
+    if run["state"].get("result_state") != "SUCCESS":
+        raise WillNotHeal(await _failure(credentials, run))
+    return SparkRun(run_id, run["run_page_url"])
+
+
+async def _submit(credentials: DatabricksCredentials, submission: dict[str, Any]) -> int:
+    """Submit under the batch's token. Databricks answers a known token with the known run, failed ones
+    included, so a token whose run has ended badly makes room for the next attempt's token.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        order = submission | {"idempotency_token": f"{submission['idempotency_token']}-{attempt}"}
+        run_id = (
+            await _patiently(
+                lambda order=order: jobs_runs_submit.fn(databricks_credentials=credentials, **order)
+            )
+        )["run_id"]  # type: ignore[misc]
+        run = await _patiently(
+            lambda run_id=run_id: jobs_runs_get.fn(databricks_credentials=credentials, run_id=run_id)
+        )  # type: ignore[misc]
+        if run["state"].get("result_state", "SUCCESS") == "SUCCESS":
+            return run_id
+    raise WillNotHeal(f"{MAX_ATTEMPTS} runs of this batch have failed. The last: {run['run_page_url']}")
+
+
+async def _wait(
+    credentials: DatabricksCredentials, run_id: int, cluster: DatabricksCluster, logger: Log
+) -> dict[str, Any]:
+    last = ""
+    async with asyncio.timeout(cluster.timeout_seconds):
+        while True:
+            run = await _patiently(
+                lambda: jobs_runs_get.fn(databricks_credentials=credentials, run_id=run_id)
+            )
+            state = run["state"]["life_cycle_state"]
+            if state != last:
+                logger.info("Databricks run %s: %s  %s", run_id, state, run["run_page_url"])
+                last = state
+            if state in FINISHED:
+                return run
+            await asyncio.sleep(cluster.poll_seconds)
+
+
+async def _patiently(call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """Call the API, again and again while its errors may heal."""
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(may_heal),
+        wait=wait_random_exponential(multiplier=0.5, max=20),
+        stop=stop_after_delay(OUTAGE_SECONDS),
+        reraise=True,
+    )
+    async for attempt in retrying:
+        with attempt:
+            return await call()
+    raise MayHeal("Databricks did not answer.")  # not reached: tenacity re-raises the last error
+
+
+async def _failure(credentials: DatabricksCredentials, run: dict[str, Any]) -> str:
+    """Say why a run failed: the job's own error, which only get-output tells."""
+    failed = next((t for t in run.get("tasks", []) if t["state"].get("result_state") != "SUCCESS"), run)
+    output = await _patiently(
+        lambda: jobs_runs_get_output.fn(databricks_credentials=credentials, run_id=failed["run_id"])
+    )
+    reason = output.get("error") or run["state"].get("state_message") or run["state"].get("result_state")
+    return f"The Spark job failed: {reason}  See {run['run_page_url']}"
+
+
+def submission_for(batch_id: str, code: str, order: str, cluster: DatabricksCluster) -> dict[str, Any]:
+    """Compose the `runs/submit` call of a batch."""
+    return {
+        "run_name": f"sales-batch {batch_id}",
+        "idempotency_token": batch_id,
+        "timeout_seconds": cluster.timeout_seconds,
+        "tasks": [
+            {
+                "task_key": "sales_batch",
+                "new_cluster": cluster.new_cluster,
+                "spark_python_task": {"python_file": code, "parameters": ["--spec", order]},
+            }
+        ],
+    }
+
+
+@task(name="run Spark batch", **RETRY)
+def run_spark_batch(feed_name: str, files: list[LandedFile]) -> dict[str, Any]:
+    """Clean a batch of landed files with Spark; return the job's metrics, counts per file included.
+
+    A batch that is finished already (its metrics are there) is not run again.
+    """
+    logger = get_run_logger()
+    raw, processed = load_storage(names.RAW_STORAGE), load_storage(names.PROCESSED_STORAGE)
+    batch_id = batch_id_of(feed_name, files)
+    if metrics := read_metrics(processed, batch_id):
+        logger.info("Batch %s is finished already; Spark is not started.", batch_id)
+        return metrics
+    inputs = [{"uri": uri(raw, file.path), **asdict(file)} for file in files]
+    spec = job_spec(
+        load_feed(feed_name), load_contract(), batch_id, inputs, uri(processed, f"sales_batch/{batch_id}")
+    )
+    code, order = stage_job(processed, batch_id, spec)
+    cluster = load_block(DatabricksCluster, names.DATABRICKS_CLUSTER)
+    credentials = load_block(DatabricksCredentials, names.DATABRICKS)
+    asyncio.run(run_to_the_end(credentials, cluster, submission_for(batch_id, code, order, cluster), logger))
+    metrics = read_metrics(processed, batch_id)
+    if metrics is None:
+        raise WillNotHeal(
+            f"The Spark job of batch {batch_id} succeeded but left no {metrics_path(batch_id)}."
+        )
+    return metrics

@@ -1,0 +1,110 @@
+"""What a run tells: its accounting, its marts and its seconds, as data, as an artifact, in Slack."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import Flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas import FlowRun, State
+
+from blocks import names
+from blocks.load import load_block
+from blocks.warehouse import SalesWarehouse
+from tasks.publish import TableState
+from tasks.retries import RETRY
+from tasks.slack import post
+from tasks.storage import Landing
+
+FILE_TOTALS = """
+select count(*) as files,
+    coalesce(sum(rows_read), 0) as rows_read,
+    coalesce(sum(rows_loaded), 0) as rows_valid,
+    coalesce(sum(rows_quarantined), 0) as rows_quarantined,
+    coalesce(sum(rows_duplicate), 0) as rows_duplicate
+from MONITORING.LOAD_AUDIT
+where unit_kind = 'file' and source = %s
+"""
+STREAM_TOTALS = """
+select coalesce(sum(rows_read), 0) as produced,
+    coalesce(sum(rows_loaded), 0) as landed,
+    coalesce(sum(rows_quarantined), 0) as dead_lettered
+from MONITORING.LOAD_AUDIT
+where unit_kind = 'partition'
+"""
+
+
+class Stopwatch:
+    """Seconds per step of a run, in the order in which the steps were taken."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what is inside the `with` under this name."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - began, 2)
+
+
+@task(name="summarise", **RETRY)
+def summarise(
+    run_id: str, feed: str, landing: Landing, marts: dict[str, TableState], seconds: dict[str, float]
+) -> dict[str, Any]:
+    """Compose the run's summary, write it to MONITORING.PIPELINE_RUNS and show it as an artifact.
+
+    `batch` and `stream` are totals of everything ever loaded for this feed and of the topic, so that they
+    add up however often the pipeline ran; `batch.new_files` is what this run loaded.
+    """
+    warehouse = load_block(SalesWarehouse, names.WAREHOUSE)
+    files, stream = warehouse.rows(FILE_TOTALS, (feed,))[0], warehouse.rows(STREAM_TOTALS)[0]
+    refused = [{"file": file.name, "reason": file.reason} for file in landing.refused]
+    summary: dict[str, Any] = {
+        "run_id": run_id,
+        "status": "completed_with_refused_files" if refused else "completed",
+        "feed": feed,
+        "batch": {name: int(value) for name, value in files.items()}
+        | {"new_files": len(landing.pending), "refused_files": refused},
+        "stream": {name: int(value) for name, value in stream.items()},
+        "marts": {name: {"rows": state.rows, "checksum": state.checksum} for name, state in marts.items()},
+        "seconds": seconds,
+    }
+    with warehouse.session(query_tag="sales-summary") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "insert into MONITORING.PIPELINE_RUNS (run_id, status, summary, finished_at) "
+            "select %s, %s, parse_json(%s), sysdate()",
+            (run_id, summary["status"], json.dumps(summary)),
+        )
+    create_markdown_artifact(as_markdown(summary), key="sales-pipeline-summary", description=f"Run on {feed}")
+    return summary
+
+
+def sections(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Give the summary as titled lists of (label, value), for whoever shows it to people."""
+    batch = [(k.replace("_", " "), f"{v:,}") for k, v in summary["batch"].items() if isinstance(v, int)]
+    batch += [(f"refused: {r['file']}", r["reason"]) for r in summary["batch"]["refused_files"]]
+    return [
+        (f"Batch ({summary['feed']})", batch),
+        ("Stream", [(name.replace("_", " "), f"{value:,}") for name, value in summary["stream"].items()]),
+        ("Marts", [(name, f"{mart['rows']:,} rows") for name, mart in summary["marts"].items()]),
+        ("Seconds", [(name.replace("_", " "), f"{value:.1f}") for name, value in summary["seconds"].items()]),
+    ]
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """Give the summary as markdown tables."""
+    parts = [f"# Sales pipeline: {summary['status'].replace('_', ' ')}"]
+    for title, lines in sections(summary):
+        parts += [f"\n## {title}\n\n| | |\n|---|---:|", *(f"| {label} | {value} |" for label, value in lines)]
+    return "\n".join(parts)
+
+
+def tell_slack_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Post which run failed and the first line of why; a flow's failure hook."""
+    reason = (state.message or "no message").splitlines()[0]
+    post(f"{flow.name} {state.name}: {flow_run.name}", reason)
