@@ -1,0 +1,1 @@
+"""The embedded stack: a stand-in of each cloud service, on loopback."""
