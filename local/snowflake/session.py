@@ -1,0 +1,121 @@
+"""A login: its transaction, its temporary objects, and the lock that makes its statements take turns."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from fakesnow.conn import FakeSnowflakeConnection
+from snowflake.connector.errors import ProgrammingError
+from sqlglot import Expr, exp
+
+from local.snowflake.cursor import Cursor
+from local.snowflake.ddl import drop_temporary_objects
+
+if TYPE_CHECKING:
+    from local.snowflake.persistence import Warehouse
+
+DDL = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
+
+
+class Session(FakeSnowflakeConnection):
+    """One login. `failed` says that a statement failed inside its transaction, which is therefore gone."""
+
+    _autocommit: bool
+    _in_transaction: bool  # upstream counts only implicit transactions; here it is true after BEGIN, too
+
+    def __init__(self, *args: Any, warehouse: "Warehouse", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.id = uuid.uuid4().hex
+        self.parameters: dict[str, str] = {}
+        self.failed = False
+        self._warehouse = warehouse
+        self._turn = threading.RLock()
+        self._last_used = time.monotonic()
+
+    def cursor(self) -> Cursor:
+        """Open a cursor of our own class."""
+        return Cursor(self, self._duck_conn)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Run one statement at a time: stock lets two requests of one session mix up their results."""
+        with self._turn:
+            try:
+                yield
+            finally:
+                self._last_used = time.monotonic()
+
+    def admit(self, statement: Expr) -> None:
+        """Let a statement pass, unless its transaction is gone; DDL first commits an open transaction.
+
+        Stock answers COMMIT with success after DuckDB has thrown the transaction away, so that a failed load
+        looks like a good one; and it runs DDL inside an explicit transaction, where Snowflake commits first.
+        """
+        failed = self.failed
+        if isinstance(statement, (exp.Commit, exp.Rollback)):
+            self.failed = False
+        if failed and not isinstance(statement, exp.Rollback):
+            message = (
+                "The transaction was rolled back when a statement in it failed: ROLLBACK and start again."
+            )
+            raise ProgrammingError(msg=message, errno=90232, sqlstate="25000")
+        if self._in_transaction and isinstance(statement, DDL):
+            self._in_transaction = False
+            self._duck_conn.commit()
+
+    def notice_failure(self) -> None:
+        """After an error, find out whether DuckDB threw the whole transaction away."""
+        try:
+            self._duck_conn.execute("SELECT 1")
+        except duckdb.TransactionException:
+            self.failed = self._in_transaction
+            self.roll_back()
+
+    def roll_back(self) -> None:
+        """Roll back whatever is open."""
+        with suppress(duckdb.TransactionException):
+            self._duck_conn.rollback()
+        self._in_transaction = False
+
+    @contextmanager
+    def one_transaction(self) -> Iterator[None]:
+        """Do all of it or nothing: within the open transaction, else in one of its own."""
+        if self._in_transaction:
+            yield
+            return
+        self._duck_conn.begin()
+        try:
+            yield
+            self._duck_conn.commit()
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def roll_back_idle_blockers(self) -> None:
+        """Roll back the transactions of other sessions that have been silent for too long.
+
+        A client that was killed inside a transaction never ends it, and its rows could never be changed again.
+        Snowflake does the same after five minutes.
+        """
+        for session in list(self._warehouse.sessions):
+            idle = time.monotonic() - session._last_used
+            if session is self or not session._in_transaction or idle < self._warehouse.idle_seconds:
+                continue
+            if session._turn.acquire(blocking=False):
+                try:
+                    session.failed = True
+                    session.roll_back()
+                finally:
+                    session._turn.release()
+
+    def close(self, retry: bool = True) -> None:
+        """End the session at logout or at the server's stop: interrupt, roll back, drop temporary objects."""
+        self._duck_conn.interrupt()
+        with self._turn:
+            self.roll_back()
+            drop_temporary_objects(self._duck_conn, self.id)
+            super().close(retry)
