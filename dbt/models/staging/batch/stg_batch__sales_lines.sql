@@ -1,0 +1,21 @@
+select
+    {{ surrogate_key(['source', 'order_id', 'line_number']) }} as line_key,
+    source,
+    order_id,
+    line_number,
+    product_id,
+    product_name,
+    product_category,
+    customer_id,
+    customer_segment,
+    country,
+    quantity::number(10, 0) as quantity,
+    unit_price,
+    currency,
+    ordered_at,
+    updated_at,
+    batch_id,
+    file_name,
+    file_line,
+    loaded_at
+from {{ source('raw', 'sales_batch_raw') }}
