@@ -1,0 +1,1 @@
+"""Events: their schema, their producer and the connector that lands them."""

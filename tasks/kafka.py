@@ -1,0 +1,121 @@
+"""Kafka as the flows see it: where topics end, and how far a consumer group is behind."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from prefect import get_run_logger, task
+
+from blocks import names
+from blocks.errors import MayHeal, WillNotHeal
+from blocks.kafka import KafkaCluster
+from tasks.retries import RETRY
+
+TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.3
+
+Offsets = dict[int, tuple[int, int]]
+Lag = dict[int, int]
+
+
+def topic_offsets(cluster: KafkaCluster, topic: str) -> Offsets:
+    """Read each partition's (start, end): the oldest offset still there, and the one the next event gets.
+
+    Raises MayHeal if the cluster cannot be reached, WillNotHeal if it has no such topic.
+    """
+    with _consumer(cluster, "sales-monitor") as consumer:
+        return {
+            partition: consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=TIMEOUT_SECONDS
+            )
+            for partition in _partitions(consumer, topic)
+        }
+
+
+def group_lag(cluster: KafkaCluster, group: str, topic: str) -> Lag:
+    """Count, for each partition, the events that the group has not committed yet.
+
+    A group that never committed is behind by all that is there. Raises as `topic_offsets`.
+    """
+    with _consumer(cluster, group) as consumer:
+        parts = [TopicPartition(topic, partition) for partition in _partitions(consumer, topic)]
+        lag = {}
+        for part in consumer.committed(parts, timeout=TIMEOUT_SECONDS):
+            start, end = consumer.get_watermark_offsets(part, timeout=TIMEOUT_SECONDS)
+            lag[part.partition] = max(0, end - (part.offset if part.offset >= 0 else start))
+        return lag
+
+
+def wait_for_lag(
+    cluster: KafkaCluster,
+    group: str = names.CONSUMER_GROUP,
+    topic: str = names.TOPIC,
+    *,
+    at_most: int = 0,
+    timeout_seconds: float = 300,
+    on_progress: Callable[[int], None] | None = None,
+) -> Lag:
+    """Wait until the group is at most so many events behind in all; `on_progress` hears the lag each time.
+
+    Raises MayHeal with the lag by partition when the time is over.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        lag = group_lag(cluster, group, topic)
+        total = sum(lag.values())
+        if on_progress:
+            on_progress(total)
+        if total <= at_most:
+            return lag
+        if time.monotonic() > deadline:
+            raise MayHeal(
+                f"Group {group} is still {total} events behind on {topic} after {timeout_seconds:.0f} s "
+                f"(by partition: {lag}). See the connector's status."
+            )
+        time.sleep(POLL_SECONDS)
+
+
+@task(name="wait for the stream")  # not retried: its timeout is the caller's whole patience
+def wait_for_stream(allowed_lag: int = 0, timeout_seconds: float = 300) -> Lag:
+    """Wait until the Snowflake sink has written what is on the topic; give the lag that is left."""
+    lag = wait_for_lag(_cluster(), at_most=allowed_lag, timeout_seconds=timeout_seconds)
+    get_run_logger().info(
+        "%s is %d events behind on %s", names.CONSUMER_GROUP, sum(lag.values()), names.TOPIC
+    )
+    return lag
+
+
+@task(name="read topic offsets", **RETRY)
+def read_topic_offsets(topic: str = names.TOPIC) -> Offsets:
+    """Read where each partition of the topic starts and ends."""
+    return topic_offsets(_cluster(), topic)
+
+
+def _cluster() -> KafkaCluster:
+    return KafkaCluster.load(names.KAFKA)  # type: ignore[return-value]
+
+
+@contextmanager
+def _consumer(cluster: KafkaCluster, group: str) -> Iterator[Consumer]:
+    # It only asks: it never subscribes, so it is no member of the group and disturbs nobody.
+    config: dict[str, Any] = {"group.id": group, "enable.auto.commit": False, "log_level": 2}
+    consumer = Consumer(cluster.client_config() | config)
+    try:
+        yield consumer
+    except KafkaException as error:
+        raise MayHeal(
+            f"Kafka at {cluster.bootstrap_servers} does not answer: {error.args[0].str()}"
+        ) from error
+    finally:
+        consumer.close()
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    metadata = consumer.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic]
+    if metadata.error:
+        raise WillNotHeal(
+            f"Topic {topic} cannot be read: {metadata.error.str()}. Create it, or correct its name."
+        )
+    return sorted(metadata.partitions)
