@@ -6,11 +6,11 @@ here, before a cluster is paid for, naming the file, the key and what would be a
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from blocks.errors import WillNotHeal
 
@@ -44,6 +44,17 @@ class Rule(_Declared):
     check: Check
     value: Any
     description: str = ""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        length = len(self.value) if isinstance(self.value, list) else None
+        if self.check == "between" and length != 2:
+            raise ValueError("between needs a list of two values")
+        if self.check == "one_of" and not length:
+            raise ValueError("one_of needs a list of values")
+        if self.check not in ("between", "one_of") and length is not None:
+            raise ValueError(f"{self.check} needs one value")
+        return self
 
 
 class Contract(_Declared):
@@ -175,6 +186,8 @@ def _disagreements(feed: Feed, contract: Contract) -> list[str]:
     allowed = ", ".join(contract.columns)
     problems = [f"columns: nothing fills the required column {c}" for c in missing]
     problems += [f"columns: {c} is filled twice" for c in sorted(twice)]
+    if "source" in feed.columns:
+        problems.append("source must be a constant: a feed is one source")
     problems += [f"{c}: unknown column, allowed are {allowed}" for c in sorted(filled - known)]
     problems += [
         f"rules.{rule.id}: unknown column {rule.column}, allowed are {allowed}"
