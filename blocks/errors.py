@@ -7,8 +7,6 @@ bad SQL, a broken contract) fails at once, with a sentence that says what to do.
 import httpx
 
 HEALING_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-# "Incorrect username or password", "JWT token is invalid": Snowflake reports these as operational errors too.
-SNOWFLAKE_LOGIN_REFUSED = frozenset({250001, 390100, 390144, 394304})
 
 
 class SalesError(Exception):
@@ -44,6 +42,7 @@ def _kafka_heals(error: BaseException) -> bool:
 
 
 def _snowflake_heals(error: BaseException) -> bool:
+    # A refused login is a DatabaseError, bad SQL a ProgrammingError; only the connection's own are operational.
     from snowflake.connector.errors import OperationalError
 
-    return isinstance(error, OperationalError) and error.errno not in SNOWFLAKE_LOGIN_REFUSED
+    return isinstance(error, OperationalError)

@@ -77,6 +77,10 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: str | None = Field("SCRAM-SHA-512", description="SASL mechanism, if one is used.")
     kafka_username: str | None = Field(None, description="SASL user.")
     kafka_password: SecretStr | None = Field(None, description="SASL password.")
+    kafka_replication_factor: int = Field(3, ge=1, description="Replicas of a topic that is created.")
+    kafka_connect_tasks_max: int = Field(
+        3, ge=1, description="Tasks of the sink; more than partitions is idle."
+    )
     kafka_connect_url: str = Field("", description="Kafka Connect's REST API.")
     kafka_connect_username: str | None = Field(None, description="User of that API, if it asks for one.")
     kafka_connect_password: SecretStr | None = Field(None, description="Password of that user.")

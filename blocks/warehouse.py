@@ -8,6 +8,10 @@ from urllib.parse import urlsplit
 from prefect_snowflake import SnowflakeConnector
 from pydantic import Field
 from snowflake.connector import DictCursor, SnowflakeConnection
+from snowflake.connector.errors import DatabaseError, OperationalError
+
+from blocks import names
+from blocks.errors import MayHeal, WillNotHeal
 
 # Beyond this a statement is not slow but lost; the longest here is a full refresh.
 STATEMENT_TIMEOUT_SECONDS = 3600
@@ -32,6 +36,11 @@ class SalesWarehouse(SnowflakeConnector):
         """Connect, adding the server's address where one is set; kwargs go to the Snowflake connector."""
         return super().get_connection(**self.address(), **connect_kwargs)
 
+    @property
+    def place(self) -> str:
+        """Say which Snowflake this is, for messages."""
+        return self.server_url or self.credentials.account
+
     def address(self) -> dict[str, Any]:
         """Give `host`, `port` and `protocol` of `server_url`; empty for a real account."""
         if not self.server_url:
@@ -44,16 +53,27 @@ class SalesWarehouse(SnowflakeConnector):
     def session(
         self, query_tag: str = "sales-pipeline", **connect_kwargs: Any
     ) -> Iterator[SnowflakeConnection]:
-        """Open a connection of its own, closed at the end; an open transaction is rolled back by the close."""
-        connection = self.credentials.get_client(
-            **self.address(),
-            database=self.database,
-            schema=self.schema_,
-            warehouse=self.warehouse,
-            session_parameters={"QUERY_TAG": query_tag, "TIMEZONE": "UTC"},
-            login_timeout=LOGIN_TIMEOUT_SECONDS,
-            **connect_kwargs,
-        )
+        """Open a connection of its own, closed at the end; an open transaction is rolled back by the close.
+
+        Raises MayHeal if the server cannot be reached, WillNotHeal if it refuses the login.
+        """
+        try:
+            connection = self.credentials.get_client(
+                **self.address(),
+                database=self.database,
+                schema=self.schema_,
+                warehouse=self.warehouse,
+                session_parameters={"QUERY_TAG": query_tag, "TIMEZONE": "UTC"},
+                login_timeout=LOGIN_TIMEOUT_SECONDS,
+                **connect_kwargs,
+            )
+        except OperationalError as error:
+            raise MayHeal(f"Snowflake at {self.place} cannot be reached ({error.msg}). Is it up?") from error
+        except DatabaseError as error:
+            who = f"{self.credentials.user} at {self.place}"
+            raise WillNotHeal(
+                f"Snowflake refuses {who}: {error.msg} Check the {names.WAREHOUSE} block."
+            ) from error
         try:
             yield connection
         finally:

@@ -83,6 +83,16 @@ def prefect_at(settings: Settings) -> Iterator[None]:
         finally:
             for name in RUN_LOGGERS:
                 logging.getLogger(name).removeHandler(handler)
+            _send_what_is_queued()
+
+
+def _send_what_is_queued() -> None:
+    """Let logs and events reach the server while it is there; at exit, with it gone, they wait a minute in vain."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
+    EventsWorker.drain_all(timeout=5)
 
 
 class _RunLog(logging.Handler):

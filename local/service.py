@@ -33,7 +33,6 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     options = parser.parse_args()
     options.home = options.home.resolve()
     options.home.mkdir(parents=True, exist_ok=True)
-    ready_file(options.home).unlink(missing_ok=True)
     if options.lifeline:
         threading.Thread(target=_stop_with_owner, daemon=True).start()
     return options

@@ -69,6 +69,8 @@ class Stack:
         self.home = where.home.resolve()
         self.ready: dict[str, Facts] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        # The same addresses as last time keep open pages and dbt's parsed project valid.
+        self._last_ports: dict[str, int] = _read_json(self.home / "ports.json")
 
     def start(self, on_ready: Callable[[str, float], None]) -> None:
         """Start every service as soon as what it needs is there; call `on_ready(name, seconds)` for each.
@@ -124,6 +126,8 @@ class Stack:
             kafka_bootstrap_servers=ready["kafka"]["bootstrap"],
             kafka_security_protocol="PLAINTEXT",
             kafka_sasl_mechanism=None,
+            kafka_replication_factor=1,
+            kafka_connect_tasks_max=1,
             kafka_connect_url=ready["connect"]["url"],
             alerts_webhook_url=SecretStr(f"{ready['slack']['url']}/services/sales"),
             aws_access_key_id=EMBEDDED,
@@ -141,13 +145,25 @@ class Stack:
         sweep(self.home)
         _write_private(self.home / "databricks.token", secrets.token_hex(16))
         for service in services(self.home):
-            if port := self._port(service.name):
-                _refuse_busy_port(service.name, port)
+            if (port := self._port(service.name)) and not port_is_free(port):
+                self._forget_port(service.name, port)
         facts = {"pid": os.getpid(), "services": [service.name for service in services(self.home)]}
         (self.home / "stack.json").write_text(json.dumps(facts))
 
     def _port(self, name: str) -> int:
-        return getattr(self.where, f"{name.removesuffix('_server')}_port", 0)
+        """Give the port that the settings ask for, else the last one if it is free, else 0 for any."""
+        wanted = getattr(self.where, f"{name.removesuffix('_server')}_port", 0)
+        return wanted or self._last_ports.get(name, 0)
+
+    def _forget_port(self, name: str, port: int) -> None:
+        """Take another port than last time; a port that the settings ask for is an error instead."""
+        setting = f"{name.removesuffix('_server')}_port"
+        if getattr(self.where, setting, 0):
+            raise WillNotHeal(
+                f"Port {port}, which SALES_{setting.upper()} gives to the embedded {name}, is taken. "
+                f"Free it, set SALES_{setting.upper()} to another port, or unset it to take any free one."
+            )
+        self._last_ports.pop(name)
 
     def _launch(self, service: Service) -> None:
         own_home = self.home / service.name
@@ -179,6 +195,8 @@ class Stack:
         )
 
     def _write_settings(self) -> None:
+        ports = {name: facts["port"] for name, facts in self.ready.items() if "port" in facts}
+        (self.home / "ports.json").write_text(json.dumps(ports))
         settings = self.settings()
         plain = {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -213,11 +231,14 @@ def running(where: StackSettings, on_ready: Callable[[str, float], None]) -> Ite
 
 def owner(home: Path) -> int | None:
     """Give the process that owns the stack of this home; None if nobody does."""
-    try:
-        pid = int(json.loads((home / "stack.json").read_text())["pid"])
-        return pid if psutil.pid_exists(pid) else None
-    except (OSError, ValueError, KeyError):
+    if not (home / "stack.lock").exists():
         return None
+    with (home / "stack.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_json(home / "stack.json").get("pid")
+    return None
 
 
 def sweep(home: Path) -> None:
@@ -236,17 +257,22 @@ def _is_service_of(home: Path, process: psutil.Process) -> bool:
     return any(part.startswith("local.") for part in command) and not homes.isdisjoint(command)
 
 
-def _refuse_busy_port(name: str, port: int) -> None:
+def port_is_free(port: int) -> bool:
+    """Try whether a service could listen on this port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError:
-            setting = f"SALES_{name.removesuffix('_server').upper()}_PORT"
-            raise WillNotHeal(
-                f"Port {port}, which {setting} gives to the embedded {name}, is taken. "
-                f"Free it, set {setting} to another port, or unset it to take any free one."
-            ) from None
+            return False
+    return True
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -9,19 +9,18 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import Task, get_run_logger, task
 from prefect_databricks import DatabricksCredentials
 from prefect_databricks.jobs import jobs_runs_cancel, jobs_runs_get, jobs_runs_get_output, jobs_runs_submit
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from blocks import names
 from blocks.databricks import DatabricksCluster
-from blocks.errors import MayHeal, WillNotHeal, may_heal
+from blocks.errors import WillNotHeal, may_heal
 from blocks.feeds import job_spec, load_contract, load_feed
 from blocks.load import load_block
 from blocks.settings import PROJECT
@@ -101,9 +100,7 @@ async def run_to_the_end(
     try:
         run = await _wait(credentials, run_id, cluster, logger)
     except BaseException:
-        await asyncio.shield(
-            _patiently(lambda: jobs_runs_cancel.fn(databricks_credentials=credentials, run_id=run_id))
-        )
+        await asyncio.shield(_patiently(jobs_runs_cancel, credentials, run_id=run_id))
         raise
     if run["state"].get("result_state") != "SUCCESS":
         raise WillNotHeal(await _failure(credentials, run))
@@ -116,14 +113,8 @@ async def _submit(credentials: DatabricksCredentials, submission: dict[str, Any]
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
         order = submission | {"idempotency_token": f"{submission['idempotency_token']}-{attempt}"}
-        run_id = (
-            await _patiently(
-                lambda order=order: jobs_runs_submit.fn(databricks_credentials=credentials, **order)
-            )
-        )["run_id"]  # type: ignore[misc]
-        run = await _patiently(
-            lambda run_id=run_id: jobs_runs_get.fn(databricks_credentials=credentials, run_id=run_id)
-        )  # type: ignore[misc]
+        run_id = (await _patiently(jobs_runs_submit, credentials, **order))["run_id"]
+        run = await _patiently(jobs_runs_get, credentials, run_id=run_id)
         if run["state"].get("result_state", "SUCCESS") == "SUCCESS":
             return run_id
     raise WillNotHeal(f"{MAX_ATTEMPTS} runs of this batch have failed. The last: {run['run_page_url']}")
@@ -135,9 +126,7 @@ async def _wait(
     last = ""
     async with asyncio.timeout(cluster.timeout_seconds):
         while True:
-            run = await _patiently(
-                lambda: jobs_runs_get.fn(databricks_credentials=credentials, run_id=run_id)
-            )
+            run = await _patiently(jobs_runs_get, credentials, run_id=run_id)
             state = run["state"]["life_cycle_state"]
             if state != last:
                 logger.info("Databricks run %s: %s  %s", run_id, state, run["run_page_url"])
@@ -147,26 +136,24 @@ async def _wait(
             await asyncio.sleep(cluster.poll_seconds)
 
 
-async def _patiently(call: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    """Call the API, again and again while its errors may heal."""
+async def _patiently(
+    endpoint: Task[..., Any], credentials: DatabricksCredentials, **arguments: Any
+) -> dict[str, Any]:
+    """Call one of prefect-databricks' endpoints, again and again while its errors may heal."""
     retrying = AsyncRetrying(
         retry=retry_if_exception(may_heal),
         wait=wait_random_exponential(multiplier=0.5, max=20),
         stop=stop_after_delay(OUTAGE_SECONDS),
         reraise=True,
     )
-    async for attempt in retrying:
-        with attempt:
-            return await call()
-    raise MayHeal("Databricks did not answer.")  # not reached: tenacity re-raises the last error
+    answer: dict[str, Any] = await retrying(endpoint.fn, databricks_credentials=credentials, **arguments)
+    return answer
 
 
 async def _failure(credentials: DatabricksCredentials, run: dict[str, Any]) -> str:
     """Say why a run failed: the job's own error, which only get-output tells."""
     failed = next((t for t in run.get("tasks", []) if t["state"].get("result_state") != "SUCCESS"), run)
-    output = await _patiently(
-        lambda: jobs_runs_get_output.fn(databricks_credentials=credentials, run_id=failed["run_id"])
-    )
+    output = await _patiently(jobs_runs_get_output, credentials, run_id=failed["run_id"])
     reason = output.get("error") or run["state"].get("state_message") or run["state"].get("result_state")
     return f"The Spark job failed: {reason}  See {run['run_page_url']}"
 

@@ -15,7 +15,7 @@ from blocks.settings import PROJECT
 from blocks.warehouse import SalesWarehouse
 from tasks.retries import RETRY
 
-MODEL_FOLDERS = ("dbt/models", "dbt/macros", "dbt/seeds", "dbt/data-tests", "expectations")
+MADE_BY = ("dbt/*.yml", "dbt/models/**/*", "dbt/macros/*", "dbt/data-tests/*", "expectations/*")
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,7 @@ def fingerprint(warehouse: SalesWarehouse, project: Path = PROJECT) -> str:
         "count(*) as loads, max(loaded_at) as last_load from MONITORING.LOAD_AUDIT where unit_kind = 'file'"
     )
     digest = hashlib.sha256(json.dumps(loads, default=str, sort_keys=True).encode())
-    for path in sorted(
-        path for folder in MODEL_FOLDERS for path in (project / folder).rglob("*") if path.is_file()
-    ):
+    for path in sorted(path for pattern in MADE_BY for path in project.glob(pattern) if path.is_file()):
         digest.update(path.relative_to(project).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
