@@ -88,22 +88,28 @@ def run(feed: Feed = OWN_FEED, as_json: Json = False, rebuild: Rebuild = False) 
         show(settings, where.build, run_flow(feed, rebuild), as_json)
 
 
-def input_files(feed: str, path: Path | None) -> list[Path]:
-    """List the files to feed in. Raises WillNotHeal, before anything starts, if there are none to be had."""
+def input_files(feed_name: str, path: Path | None) -> list[Path]:
+    """List the files to feed in. Raises WillNotHeal, before anything starts, if none can be loaded."""
     from blocks.feeds import load_feed
+    from tasks.file_check import header_fault
 
-    glob = load_feed(feed).glob
+    feed = load_feed(feed_name)
     if path is None:
-        if feed != OWN_FEED:
-            raise WillNotHeal(f"Only {OWN_FEED} can be generated. Give the files of {feed} with --input.")
+        if feed_name != OWN_FEED:
+            raise WillNotHeal(
+                f"Only {OWN_FEED} can be generated. Give the files of {feed_name} with --input."
+            )
         return []
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
+    if not path.exists():
         raise WillNotHeal(f"--input {path} does not exist. Give a CSV file or a folder of them.")
-    found = sorted(file for file in path.rglob(glob) if file.is_file())
+    found = [path] if path.is_file() else sorted(file for file in path.rglob(feed.glob) if file.is_file())
     if not found:
-        raise WillNotHeal(f"--input {path} has no file matching {glob}, which the feed {feed} takes.")
+        raise WillNotHeal(
+            f"--input {path} has no file matching {feed.glob}, which the feed {feed_name} takes."
+        )
+    faults = [f"{file.name} {fault}" for file in found if (fault := header_fault(feed, file))]
+    if len(faults) == len(found):
+        raise WillNotHeal("None of the files can be loaded. " + " ".join(faults[:3]))
     return found
 
 

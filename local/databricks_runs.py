@@ -9,12 +9,15 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from local.process_groups import end_group, group_gone, kill_in_folder
 from local.spark_runtime import SparkRuntime
+from local.spark_training import record_classes
 
 ENDED = frozenset({"TERMINATED", "INTERNAL_ERROR"})
 LOST = "The driver was lost: the service stopped while the run was going."
@@ -54,10 +57,11 @@ class Runs:
         self._slots = asyncio.Semaphore(slots)
         self._records: dict[int, Json] = {}
         self._driving: dict[int, asyncio.Task[None]] = {}
-        self._settling: set[asyncio.Task[None]] = set()
-        self._stopping = False
+        self._aside: set[asyncio.Task[None]] = set()
+        self._training = self._stopping = False
         self._last_id = FIRST_ID
         self._home.mkdir(parents=True, exist_ok=True)
+        kill_in_folder(home / "training")
         for file in sorted(self._home.glob("*/run.json"), key=lambda file: int(file.parent.name)):
             self._recover(json.loads(file.read_text()))
 
@@ -138,10 +142,10 @@ class Runs:
     async def stop(self) -> None:
         """End every process; runs that were going are recorded as lost."""
         self._stopping = True
-        for job in (*self._driving.values(), *self._settling):
+        for job in (*self._driving.values(), *self._aside):
             job.cancel()
-        await asyncio.gather(*self._driving.values(), *self._settling, return_exceptions=True)
-        await asyncio.gather(*self._settling, return_exceptions=True)
+        await asyncio.gather(*self._driving.values(), *self._aside, return_exceptions=True)
+        await asyncio.gather(*self._aside, return_exceptions=True)
 
     # --- how a run goes --------------------------------------------------------------------------------
 
@@ -158,6 +162,8 @@ class Runs:
             self._end(record, state("INTERNAL_ERROR", LOST, "FAILED") if self._stopping else cancelled)
         except TimeoutError:
             self._end(record, state("TERMINATED", "Run timed out.", "TIMEDOUT"))
+        except OSError as error:
+            self._end(record, state("INTERNAL_ERROR", f"The run could not be started: {error}", "FAILED"))
         finally:
             del self._driving[run["run_id"]]
 
@@ -171,8 +177,7 @@ class Runs:
             task["error"] = f"Cannot read the python file {task['spark_python_task']['python_file']}"
             self._change(record, task, state("INTERNAL_ERROR", task["error"], "FAILED"))
             return
-        recording = self._runtime.records_archive()
-        process = await self._launch(record, task, recording)
+        process = await self._launch(record, task)
         self._change(record, task, state("RUNNING", "In run"))
         try:
             async with asyncio.timeout(task["timeout_seconds"] or None):
@@ -182,14 +187,13 @@ class Runs:
         finally:
             if process.returncode != 0:
                 await end_group(process.pid)
-            settle = self._settle(record, process.pid, recording, process.returncode == 0)
-            settling = asyncio.get_running_loop().create_task(settle)
-            self._settling.add(settling)
-            settling.add_done_callback(self._settling.discard)
+            self._do_aside(self._clear_up(record, process.pid))
         if _going(task):
             self._judge(record, task, process.returncode)
+            with suppress(OSError):  # a faster next run is no reason to fail this one
+                self._train(task)
 
-    async def _launch(self, record: Json, task: Json, recording: bool) -> asyncio.subprocess.Process:
+    async def _launch(self, record: Json, task: Json) -> asyncio.subprocess.Process:
         folder, order = self._folder(record), task["spark_python_task"]
         cluster_conf = (task["new_cluster"] or {}).get("spark_conf") or {}
         with (
@@ -200,7 +204,7 @@ class Runs:
                 sys.executable,
                 str(_script(task)),
                 *map(str, order.get("parameters") or []),
-                env=self._runtime.environment(folder, cluster_conf, recording),
+                env=self._runtime.environment(folder, cluster_conf, record=False),
                 cwd=folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stdout,
@@ -208,15 +212,28 @@ class Runs:
                 start_new_session=True,  # a process group of its own, so that the JVM is ended with it
             )
 
-    async def _settle(self, record: Json, group: int, recording: bool, succeeded: bool) -> None:
-        """See a run's last processes off (a JVM that records its classes outlives the script), and clear up."""
+    async def _clear_up(self, record: Json, group: int) -> None:
+        """See a run's last processes off (a JVM outlives its script by a moment) and clear its scratch folder."""
         try:
             await group_gone(group, LINGER_SECONDS)
         finally:
             await end_group(group)
-            if recording:
-                self._runtime.end_recording(keep=succeeded and not self._stopping)
             shutil.rmtree(self._folder(record) / "scratch", ignore_errors=True)
+
+    def _train(self, task: Json) -> None:
+        """After the first run that used Spark, see to it that the next ones start faster."""
+        used_spark = "pyspark" in _script(task).read_text(errors="replace")
+        if used_spark and not (self._training or self._runtime.archive.exists()):
+            self._training = True
+            folder = self._home.parent / "training"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            self._do_aside(record_classes(self._runtime, folder))
+
+    def _do_aside(self, work: Coroutine[Any, Any, None]) -> None:
+        job = asyncio.get_running_loop().create_task(work)
+        self._aside.add(job)
+        job.add_done_callback(self._aside.discard)
 
     def _judge(self, record: Json, task: Json, code: int | None) -> None:
         if code == 0:

@@ -28,12 +28,8 @@ class SparkRuntime:
         self._recording = self.archive.with_suffix(".partial")
         self._recording.unlink(missing_ok=True)
 
-    def records_archive(self) -> bool:
-        """Tell whether the next run is to record the class archive: there is none, and nobody is at it."""
-        return not self.archive.exists() and not self._recording.exists()
-
     def end_recording(self, keep: bool) -> None:
-        """Use from now on what the recording run has left, or throw it away."""
+        """Use from now on the archive that a recording JVM has left, or throw it away."""
         if keep and self._recording.exists() and self._recording.stat().st_size:
             self._recording.replace(self.archive)
         self._recording.unlink(missing_ok=True)
@@ -50,8 +46,6 @@ class SparkRuntime:
         properties = scratch / "spark.properties"
         settings = self._settings(scratch) | dict(cluster_conf)
         properties.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-        if record:
-            self._recording.touch()
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(scratch),

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import Task, get_run_logger, task
 from prefect_databricks import DatabricksCredentials
 from prefect_databricks.jobs import jobs_runs_cancel, jobs_runs_get, jobs_runs_get_output, jobs_runs_submit
@@ -76,7 +77,7 @@ def stage_job(processed: Storage, batch_id: str, spec: dict[str, Any]) -> tuple[
         upload(processed, JOB_FILE, code)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "spec.json"
-        local.write_text(json.dumps(spec, sort_keys=True))
+        local.write_text(json.dumps(spec))  # in order: rule ids are told in the order of the contract
         upload(processed, local, order)
     return uri(processed, code), uri(processed, order)
 
@@ -139,14 +140,25 @@ async def _wait(
 async def _patiently(
     endpoint: Task[..., Any], credentials: DatabricksCredentials, **arguments: Any
 ) -> dict[str, Any]:
-    """Call one of prefect-databricks' endpoints, again and again while its errors may heal."""
+    """Call one of prefect-databricks' endpoints, again and again while its errors may heal.
+
+    Raises WillNotHeal if the login is refused.
+    """
     retrying = AsyncRetrying(
         retry=retry_if_exception(may_heal),
         wait=wait_random_exponential(multiplier=0.5, max=20),
         stop=stop_after_delay(OUTAGE_SECONDS),
         reraise=True,
     )
-    answer: dict[str, Any] = await retrying(endpoint.fn, databricks_credentials=credentials, **arguments)
+    try:
+        answer: dict[str, Any] = await retrying(endpoint.fn, databricks_credentials=credentials, **arguments)
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in {401, 403}:
+            raise
+        raise WillNotHeal(
+            f"Databricks at {credentials.databricks_instance} refuses the login ({error.response.status_code}). "
+            f"Mend the token or the service principal of the block {names.DATABRICKS}."
+        ) from error
     return answer
 
 

@@ -300,7 +300,15 @@ def test_a_run_sees_nothing_of_its_callers_environment_or_folder(
     service.stop()
 
 
-def test_the_sales_batch_runs_and_leaves_a_class_archive_for_the_next_run(client, tmp_path):
+def test_after_the_first_spark_run_the_next_ones_have_a_class_archive(client, tmp_path):
+    home = client.service.home
+    assert not list(home.glob("*.jsa"))
+    client.submit("import pyspark")
+    deadline = time.monotonic() + 300
+    while not list(home.glob("*.jsa")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (archive,) = home.glob("*.jsa")
+    assert archive.stat().st_size > 50_000_000
     header = ",".join(load_feed("store_sales").columns)
     source = tmp_path / "store_sales.csv"
     source.write_text(
@@ -313,21 +321,15 @@ def test_the_sales_batch_runs_and_leaves_a_class_archive_for_the_next_run(client
         json.dumps(job_spec(load_feed("store_sales"), load_contract(), "b1", files, output.as_uri()))
     )
     cluster = {"new_cluster": {"num_workers": 0, "spark_conf": {"spark.app.name": "given by the cluster"}}}
-    home, job = client.service.home, JOBS / "sales_batch.py"
-    run = client.until(client.submit(job, "--spec", spec.as_uri(), task=cluster), seconds=180)
-    said = client.output(run["run_id"])
+    run_id = client.submit(JOBS / "sales_batch.py", "--spec", spec.as_uri(), task=cluster)
+    run = client.until(run_id, seconds=180)
+    said = client.output(run_id)
     assert state(run) == ("TERMINATED", "SUCCESS"), said
     assert json.loads(said["logs"])["rows_valid"] == 1
     assert json.loads((output / "_metrics.json").read_text())["totals"]["rows_quarantined"] == 1
-    deadline = time.monotonic() + 90
-    while not list(home.glob("*.jsa")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    (archive,) = home.glob("*.jsa")
-    assert archive.stat().st_size > 50_000_000
-    source.write_text("order_id\nA1\n")
-    run = client.until(client.submit(job, "--spec", spec.as_uri()), seconds=180)
-    error = client.output(run["run_id"])["error"]
-    assert error.startswith("BatchError: store_sales.csv: the header lacks line_number")
     assert gone(client.service, 20)
-    tidy = {"run.json", *(f"{run['tasks'][0]['run_id']}.{stream}" for stream in ("stdout", "stderr"))}
-    assert {path.name for path in (home / "runs" / str(run["run_id"])).iterdir()} - {"scratch"} == tidy
+    files = {path.name for path in (home / "runs" / str(run_id)).iterdir()} - {"scratch"}
+    assert files == {
+        "run.json",
+        *(f"{run['tasks'][0]['run_id']}.{stream}" for stream in ("stdout", "stderr")),
+    }

@@ -60,6 +60,28 @@ def test_a_folder_without_files_says_what_it_looked_for(tmp_path):
     assert "--input empty has no file matching *.csv*" in answer.stderr
 
 
+UNREADABLE = {
+    "an empty file": (b"", "a.csv is empty"),
+    "a missing column": (b"order_id,amount\n1,2\n", "a.csv lacks the columns line_number, product_id"),
+    "another encoding": (
+        "order_id,größe\n".encode("latin-1"),
+        "a.csv is not utf-8: byte 0xf6 at position 11",
+    ),
+    "no CSV at all": (b"\x00\x01\x02" * 50, "a.csv lacks the columns order_id"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_input_that_cannot_be_loaded_is_refused_before_anything_starts(tmp_path, case):
+    content, message = UNREADABLE[case]
+    (tmp_path / "a.csv").write_bytes(content)
+    answer = sales("demo", "--input", "a.csv", home=tmp_path)
+    assert answer.returncode == 1
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not (tmp_path / "stack" / "stack.json").exists()
+
+
 def test_a_busy_port_is_named_with_its_setting(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
