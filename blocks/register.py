@@ -9,7 +9,7 @@ from prefect_aws import AwsCredentials
 from prefect_aws.client_parameters import AwsClientParameters
 from prefect_databricks import DatabricksCredentials
 from prefect_snowflake import SnowflakeCredentials
-from pydantic import SecretBytes
+from pydantic import SecretBytes, ValidationError
 
 from blocks import names
 from blocks.databricks import DatabricksCluster
@@ -42,9 +42,7 @@ def blocks_from(settings: Settings) -> dict[str, Block]:
         names.AWS: aws,
         names.WAREHOUSE: warehouse_from(settings),
         names.DATABRICKS: _databricks(settings),
-        names.DATABRICKS_CLUSTER: DatabricksCluster(
-            new_cluster=settings.databricks_cluster, poll_seconds=settings.databricks_poll_seconds
-        ),
+        names.DATABRICKS_CLUSTER: cluster_from(settings),
         names.DROP_STORAGE: storage_for(settings.drop_url, aws),
         names.RAW_STORAGE: storage_for(settings.raw_url, aws),
         names.PROCESSED_STORAGE: storage_for(settings.processed_url, aws),
@@ -122,6 +120,23 @@ def _databricks(settings: Settings) -> DatabricksCredentials:
         client_secret=settings.databricks_client_secret,
         client_kwargs={"verify": settings.databricks_ca_file} if settings.databricks_ca_file else None,
     )
+
+
+def cluster_from(settings: Settings) -> DatabricksCluster:
+    """Make the cluster block, every run tagged with its environment. Raises WillNotHeal for wrong fields."""
+    tags = {"pipeline": "sales", "environment": settings.environment}
+    fields = {
+        "poll_seconds": settings.databricks_poll_seconds,
+        "custom_tags": tags,
+    } | settings.databricks_cluster
+    if unknown := sorted(set(fields) - set(DatabricksCluster.model_fields)):
+        allowed = ", ".join(sorted(DatabricksCluster.model_fields))
+        raise WillNotHeal(f"SALES_DATABRICKS_CLUSTER: {', '.join(unknown)} unknown; allowed are {allowed}.")
+    try:
+        return DatabricksCluster(**fields)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'fields'}: {e['msg']}" for e in error.errors())
+        raise WillNotHeal(f"SALES_DATABRICKS_CLUSTER: {faults}") from None
 
 
 def _alerts(settings: Settings) -> CustomWebhookNotificationBlock:

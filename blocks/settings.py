@@ -59,8 +59,7 @@ class Settings(BaseSettings):
         None, description="CA bundle, where the host's CA is a private one."
     )
     databricks_cluster: dict[str, Any] = Field(
-        {"spark_version": "17.3.x-scala2.13", "node_type_id": "m6g.large", "num_workers": 1},
-        description="`new_cluster` of the Jobs API, as JSON.",
+        {}, description="Fields of the block sales-databricks-cluster that differ from its defaults, as JSON."
     )
     databricks_poll_seconds: float = Field(
         10, gt=0, description="Wait between two looks at a Databricks run."

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ FINISHED = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
 # A server that is down for longer than this is an outage, not a hiccup.
 OUTAGE_SECONDS = 300
 MAX_ATTEMPTS = 20
+# What a healthy job prints fits; of a talkative one the end is what counts.
+LOG_LINES = 100
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
@@ -103,8 +106,7 @@ async def run_to_the_end(
     except BaseException:
         await asyncio.shield(_patiently(jobs_runs_cancel, credentials, run_id=run_id))
         raise
-    if run["state"].get("result_state") != "SUCCESS":
-        raise WillNotHeal(await _failure(credentials, run))
+    await _report(credentials, run, logger)
     return SparkRun(run_id, run["run_page_url"])
 
 
@@ -125,16 +127,20 @@ async def _wait(
     credentials: DatabricksCredentials, run_id: int, cluster: DatabricksCluster, logger: Log
 ) -> dict[str, Any]:
     last = ""
-    async with asyncio.timeout(cluster.timeout_seconds):
-        while True:
-            run = await _patiently(jobs_runs_get, credentials, run_id=run_id)
-            state = run["state"]["life_cycle_state"]
-            if state != last:
-                logger.info("Databricks run %s: %s  %s", run_id, state, run["run_page_url"])
-                last = state
-            if state in FINISHED:
-                return run
-            await asyncio.sleep(cluster.poll_seconds)
+    deadline = time.monotonic() + cluster.timeout_seconds
+    while time.monotonic() < deadline:
+        run = await _patiently(jobs_runs_get, credentials, run_id=run_id)
+        state = run["state"]["life_cycle_state"]
+        if state != last:
+            logger.info("Databricks run %s: %s  %s", run_id, state, run["run_page_url"])
+            last = state
+        if state in FINISHED:
+            return run
+        await asyncio.sleep(cluster.poll_seconds)
+    raise WillNotHeal(
+        f"Databricks run {run_id} did not finish in {cluster.timeout_seconds} s and was cancelled. "
+        f"Give the block {names.DATABRICKS_CLUSTER} more workers or a longer timeout_seconds."
+    )
 
 
 async def _patiently(
@@ -162,12 +168,22 @@ async def _patiently(
     return answer
 
 
-async def _failure(credentials: DatabricksCredentials, run: dict[str, Any]) -> str:
-    """Say why a run failed: the job's own error, which only get-output tells."""
-    failed = next((t for t in run.get("tasks", []) if t["state"].get("result_state") != "SUCCESS"), run)
-    output = await _patiently(jobs_runs_get_output, credentials, run_id=failed["run_id"])
-    reason = output.get("error") or run["state"].get("state_message") or run["state"].get("result_state")
-    return f"The Spark job failed: {reason}  See {run['run_page_url']}"
+async def _report(credentials: DatabricksCredentials, run: dict[str, Any], logger: Log) -> None:
+    """Bring what the job printed, and the trace of its error, into the log of the flow.
+
+    Raises WillNotHeal with the job's own error, which only get-output tells, if it did not succeed.
+    """
+    for part in run.get("tasks") or [run]:
+        output = await _patiently(jobs_runs_get_output, credentials, run_id=part["run_id"])
+        for line in (output.get("logs") or "").splitlines()[-LOG_LINES:]:
+            logger.info("spark: %s", line)
+        if part["state"].get("result_state") != "SUCCESS":
+            if output.get("error_trace"):
+                logger.error("spark: %s", output["error_trace"])
+            reason = (
+                output.get("error") or part["state"].get("state_message") or part["state"]["life_cycle_state"]
+            )
+            raise WillNotHeal(f"The Spark job failed: {reason}  See {run['run_page_url']}")
 
 
 def submission_for(batch_id: str, code: str, order: str, cluster: DatabricksCluster) -> dict[str, Any]:
@@ -179,7 +195,8 @@ def submission_for(batch_id: str, code: str, order: str, cluster: DatabricksClus
         "tasks": [
             {
                 "task_key": "sales_batch",
-                "new_cluster": cluster.new_cluster,
+                "new_cluster": cluster.new_cluster(),
+                "libraries": cluster.libraries,
                 "spark_python_task": {"python_file": code, "parameters": ["--spec", order]},
             }
         ],

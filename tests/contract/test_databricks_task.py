@@ -15,7 +15,7 @@ from tasks.databricks import run_to_the_end
 
 TOKEN = "dapi-for-tests"
 LOG = logging.getLogger("test")
-CLUSTER = DatabricksCluster(new_cluster={}, poll_seconds=0.1, timeout_seconds=60)
+CLUSTER = DatabricksCluster(poll_seconds=0.1, timeout_seconds=60)
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +73,37 @@ def test_a_second_worker_finds_the_run_of_the_first(credentials, tmp_path):
     assert len(runs_named(credentials, "twice")) == 1
 
 
-def test_a_failed_job_tells_its_own_error_and_may_be_run_again(credentials, tmp_path):
-    order = submission(tmp_path, "raise ValueError('no such column: qty')", "bad")
-    with pytest.raises(WillNotHeal, match="no such column: qty"):
+def test_a_failed_job_tells_its_own_error_and_may_be_run_again(credentials, tmp_path, caplog):
+    order = submission(tmp_path, "print('reading')\nraise ValueError('no such column: qty')", "bad")
+    with caplog.at_level(logging.INFO), pytest.raises(WillNotHeal, match="no such column: qty"):
         asyncio.run(run_to_the_end(credentials, CLUSTER, order, LOG))
+    assert "spark: reading" in caplog.messages
+    assert any("Traceback (most recent call last)" in message for message in caplog.messages)
     mended = submission(tmp_path, "print('mended')", "bad")
     asyncio.run(run_to_the_end(credentials, CLUSTER, mended, LOG))
     assert sorted(run["state"]["result_state"] for run in runs_named(credentials, "bad")) == [
         "FAILED",
         "SUCCESS",
     ]
+
+
+def test_a_run_that_takes_too_long_is_cancelled_and_says_what_to_do(credentials, tmp_path):
+    order = submission(tmp_path, "import time; time.sleep(300)", "slow")
+    impatient = CLUSTER.model_copy(update={"timeout_seconds": 1})
+    with pytest.raises(WillNotHeal, match=r"did not finish in 1 s and was cancelled.*timeout_seconds"):
+        asyncio.run(run_to_the_end(credentials, impatient, order, LOG))
+    assert ended(credentials, "slow") == "CANCELED"
+
+
+def ended(credentials, name: str) -> str:
+    """Wait until the one run of this name has ended; give its result."""
+    (run,) = runs_named(credentials, name)
+    deadline = time.monotonic() + 10
+    while run["state"]["life_cycle_state"] != "TERMINATED":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        run = asyncio.run(jobs_runs_get.fn(databricks_credentials=credentials, run_id=run["run_id"]))
+    return run["state"]["result_state"]
 
 
 def test_ending_the_wait_cancels_the_remote_run(credentials, tmp_path):
@@ -96,13 +117,7 @@ def test_ending_the_wait_cancels_the_remote_run(credentials, tmp_path):
             await waiting
 
     asyncio.run(give_up())
-    (run,) = runs_named(credentials, "cancelled")
-    deadline = time.monotonic() + 10
-    while run["state"]["life_cycle_state"] != "TERMINATED":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        run = asyncio.run(jobs_runs_get.fn(databricks_credentials=credentials, run_id=run["run_id"]))
-    assert run["state"]["result_state"] == "CANCELED"
+    assert ended(credentials, "cancelled") == "CANCELED"
 
 
 def test_a_refused_token_fails_at_once(credentials, tmp_path):
