@@ -17,9 +17,9 @@ install: $(INSTALLED) ## Make .venv and install the locked requirements into it
 
 # The lock names every package with its hash, so pip need not resolve anything (--no-deps).
 $(INSTALLED): requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=… to one.")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Python 3.11 to 3.13 is needed; set PYTHON=… to one.")'
 	@echo "› Installing the locked requirements into $(VENV) (a few minutes the first time)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -51,5 +51,6 @@ lock: ## Renew requirements/*.txt from pyproject.toml (needs uv)
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-annotate --no-header --extra local --extra dev -o requirements/dev.txt pyproject.toml
 	uv pip compile -q --python-version 3.11 --no-emit-index-url --generate-hashes --no-annotate --no-header -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 
-clean: ## Remove what was built; the embedded stack's data too
+clean: ## Stop the stack; remove what was built, the stack's data too
+	@test ! -x $(BIN)/sales || $(BIN)/sales down
 	rm -rf build .sales dbt/target dbt/logs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -43,6 +43,16 @@ def _kafka_heals(error: BaseException) -> bool:
 
 def _snowflake_heals(error: BaseException) -> bool:
     # A refused login is a DatabaseError, bad SQL a ProgrammingError; only the connection's own are operational.
-    from snowflake.connector.errors import OperationalError
+    # The answers 429 and 5xx have classes of their own, which are not.
+    from snowflake.connector import errors
 
-    return isinstance(error, OperationalError)
+    transient = (
+        errors.OperationalError,
+        errors.ServiceUnavailableError,
+        errors.BadGatewayError,
+        errors.GatewayTimeoutError,
+        errors.InternalServerError,
+        errors.TooManyRequests,
+        errors.RequestTimeoutError,
+    )
+    return isinstance(error, transient)

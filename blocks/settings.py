@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from blocks.errors import WillNotHeal
 
@@ -96,6 +96,35 @@ class Settings(BaseSettings):
     aws_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible server.")
 
 
+class EmbeddedSettings(Settings):
+    """The settings of an embedded stack: given whole by whoever starts it, never read from the environment.
+
+    Otherwise the keys of a real environment in `.env` would find their way into the stack's blocks.
+    """
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given to the constructor and nothing else."""
+        return (init_settings,)
+
+
+class _Chosen(BaseSettings):
+    """Which environment is asked for, in the environment or in `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SALES_", env_file=".env", env_ignore_empty=True, extra="ignore"
+    )
+
+    environment: str = EMBEDDED
+
+
 class StackSettings(BaseSettings):
     """Where the embedded stack lives and which ports it takes (0: any free one)."""
 
@@ -119,10 +148,10 @@ def load_settings(home: Path | None = None) -> Settings:
     Setting `SALES_ENVIRONMENT` to anything but `embedded` always means the environment.
     Raises WillNotHeal with the name of each value that cannot be used.
     """
-    stack_file = embedded_settings_file((home or StackSettings().home).resolve())
+    home = (home or load_stack_settings().home).resolve()
     try:
-        if stack_file.exists() and os.environ.get("SALES_ENVIRONMENT", EMBEDDED) == EMBEDDED:
-            return Settings(**json.loads(stack_file.read_text()))
+        if is_embedded(home):
+            return EmbeddedSettings(**json.loads(embedded_settings_file(home).read_text()))
         return Settings()
     except ValidationError as error:
         raise WillNotHeal(_explain(error)) from None
@@ -134,6 +163,11 @@ def load_stack_settings() -> StackSettings:
         return StackSettings()
     except ValidationError as error:
         raise WillNotHeal(_explain(error)) from None
+
+
+def is_embedded(home: Path) -> bool:
+    """Say whether commands speak to the stack that is up under `home`: unless another environment is asked for."""
+    return embedded_settings_file(home).exists() and _Chosen().environment == EMBEDDED
 
 
 def embedded_settings_file(home: Path) -> Path:

@@ -2,17 +2,21 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 from urllib.parse import urlsplit
 
+from botocore.exceptions import ClientError, HTTPClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ConnectionError as Unreachable
 from prefect.blocks.core import Block
 from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, S3Bucket
 
-from blocks.errors import WillNotHeal
+from blocks.errors import HEALING_STATUSES, MayHeal, WillNotHeal
 
 Storage = S3Bucket | LocalFileSystem
 STORAGE_TYPES: tuple[type[Block], ...] = (S3Bucket, LocalFileSystem)
@@ -20,10 +24,14 @@ STORAGE_TYPES: tuple[type[Block], ...] = (S3Bucket, LocalFileSystem)
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file in a storage: its path below the storage's root, and its size in bytes."""
+    """A file in a storage: its path below the storage's root, its size in bytes, and its version.
+
+    The version is another whenever the file was written again: the time of change, on S3 with the ETag.
+    """
 
     path: str
     size: int
+    version: str
 
 
 def storage_for(url: str, aws: AwsCredentials) -> Storage:
@@ -60,47 +68,71 @@ def _(storage: LocalFileSystem, path: str = "") -> str:
 
 @uri.register
 def _(storage: S3Bucket, path: str = "") -> str:
-    return "/".join(part for part in (f"s3://{storage.bucket_name}", storage.bucket_folder, path) if part)
+    return f"s3://{storage.bucket_name}/{_key(storage, path)}".rstrip("/")
 
 
 @singledispatch
 def list_files(storage: Storage, prefix: str) -> Iterator[StoredFile]:
-    """List every file below a folder of the storage, in order of path; hidden files are left out."""
+    """List every file below a folder of the storage, in order of path.
+
+    What is hidden is left out: files and folders whose name starts with a dot or an underscore.
+    """
     raise NotImplementedError(type(storage))
 
 
 @list_files.register
 def _(storage: LocalFileSystem, prefix: str) -> Iterator[StoredFile]:
     root = _folder(storage)
-    for path in sorted((root / prefix).rglob("*")):
-        if path.is_file() and not path.name.startswith((".", "_")):
-            yield StoredFile(path.relative_to(root).as_posix(), path.stat().st_size)
+    for path in sorted((root / prefix).rglob("*"), key=Path.as_posix):
+        shown = not _hidden(path.relative_to(root / prefix))
+        if shown and path.is_file() and (file := look(storage, path.relative_to(root).as_posix())):
+            yield file
 
 
 @list_files.register
 def _(storage: S3Bucket, prefix: str) -> Iterator[StoredFile]:
-    root = f"{storage.bucket_folder}/" if storage.bucket_folder else ""
-    for item in sorted(_objects(storage, prefix.rstrip("/") + "/"), key=lambda item: item["Key"]):
-        path = item["Key"].removeprefix(root)
-        if not Path(path).name.startswith((".", "_")) and not path.endswith("/"):
-            yield StoredFile(path, item["Size"])
+    folder, root = _key(storage, prefix), _key(storage, "")
+    # With the slash, or `store` would list `store_sales` too; S3 gives keys in order, a page at a time.
+    where = {"Bucket": storage.bucket_name, "Prefix": f"{folder}/" if folder else ""}
+    with _client(storage) as client:
+        for page in client.get_paginator("list_objects_v2").paginate(**where):
+            for item in page.get("Contents", []):
+                below = item["Key"].removeprefix(where["Prefix"])
+                if below and not below.endswith("/") and not _hidden(Path(below)):
+                    path = item["Key"].removeprefix(f"{root}/" if root else "")
+                    yield StoredFile(path, item["Size"], _version(item))
 
 
 @singledispatch
-def exists(storage: Storage, path: str) -> bool:
-    """Say whether there is a file at this path."""
+def look(storage: Storage, path: str) -> StoredFile | None:
+    """Say what is at this path now; None if there is no file."""
     raise NotImplementedError(type(storage))
 
 
-@exists.register
-def _(storage: LocalFileSystem, path: str) -> bool:
-    return (_folder(storage) / path).is_file()
+@look.register
+def _(storage: LocalFileSystem, path: str) -> StoredFile | None:
+    try:
+        facts = (_folder(storage) / path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return StoredFile(path, facts.st_size, str(facts.st_mtime_ns)) if S_ISREG(facts.st_mode) else None
 
 
-@exists.register
-def _(storage: S3Bucket, path: str) -> bool:
-    wanted = "/".join(part for part in (storage.bucket_folder, path) if part)
-    return any(item["Key"] == wanted for item in _objects(storage, path))
+@look.register
+def _(storage: S3Bucket, path: str) -> StoredFile | None:
+    with _client(storage) as client:
+        try:
+            facts = client.head_object(Bucket=storage.bucket_name, Key=_key(storage, path))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"404", "NoSuchKey"}:
+                return None
+            raise
+    return StoredFile(path, facts["ContentLength"], _version(facts))
+
+
+def exists(storage: Storage, path: str) -> bool:
+    """Say whether there is a file at this path."""
+    return look(storage, path) is not None
 
 
 @singledispatch
@@ -116,7 +148,8 @@ def _(storage: LocalFileSystem, path: str, target: Path) -> Path:
 
 @download.register
 def _(storage: S3Bucket, path: str, target: Path) -> Path:
-    storage.download_object_to_path(path, target)
+    with _client(storage) as client:
+        client.download_file(storage.bucket_name, _key(storage, path), str(target))
     return target
 
 
@@ -137,7 +170,8 @@ def _(storage: LocalFileSystem, source: Path, path: str) -> None:
 
 @upload.register
 def _(storage: S3Bucket, source: Path, path: str) -> None:
-    storage.upload_from_path(source, path)
+    with _client(storage) as client, source.open("rb") as file:
+        client.upload_fileobj(file, storage.bucket_name, _key(storage, path))
 
 
 @singledispatch
@@ -153,15 +187,38 @@ def _(storage: LocalFileSystem, path: str) -> None:
 
 @delete.register
 def _(storage: S3Bucket, path: str) -> None:
-    key = "/".join(part for part in (storage.bucket_folder, path) if part)
-    storage.credentials.get_s3_client().delete_object(Bucket=storage.bucket_name, Key=key)
+    with _client(storage) as client:
+        client.delete_object(Bucket=storage.bucket_name, Key=_key(storage, path))
 
 
 def _folder(storage: LocalFileSystem) -> Path:
     return Path(storage.basepath or ".").expanduser().resolve()
 
 
-def _objects(storage: S3Bucket, prefix: str) -> list[dict[str, Any]]:
-    found = storage.list_objects(prefix)
-    assert isinstance(found, list)
-    return found
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _key(storage: S3Bucket, path: str) -> str:
+    return "/".join(part for part in (storage.bucket_folder.strip("/"), path.strip("/")) if part)
+
+
+def _version(facts: dict[str, Any]) -> str:
+    return f"{facts['LastModified'].isoformat()} {facts['ETag']}"
+
+
+@contextmanager
+def _client(storage: S3Bucket) -> Iterator[Any]:
+    """Give the block's own client: the block's methods list whole prefixes and log a line for each object.
+
+    boto3 has tried again already what it gives up on. Raises MayHeal for an S3 that is busy or out of reach,
+    WillNotHeal for what it refuses.
+    """
+    try:
+        yield storage.credentials.get_s3_client()
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in HEALING_STATUSES:
+            raise MayHeal(f"S3 is busy: {error}") from error
+        raise WillNotHeal(f"{uri(storage)}: {error}. Check the bucket and what the role may do.") from error
+    except (Unreachable, HTTPClientError) as error:
+        raise MayHeal(f"{uri(storage)} cannot be reached: {error}") from error

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 from prefect_snowflake import SnowflakeConnector
 from pydantic import Field
 from snowflake.connector import DictCursor, SnowflakeConnection
-from snowflake.connector.errors import DatabaseError, OperationalError
+from snowflake.connector.errors import Error
 
 from blocks import names
-from blocks.errors import MayHeal, WillNotHeal
+from blocks.errors import MayHeal, WillNotHeal, may_heal
 
 # Beyond this a statement is not slow but lost; the longest here is a full refresh.
 STATEMENT_TIMEOUT_SECONDS = 3600
@@ -67,9 +67,11 @@ class SalesWarehouse(SnowflakeConnector):
                 login_timeout=LOGIN_TIMEOUT_SECONDS,
                 **connect_kwargs,
             )
-        except OperationalError as error:
-            raise MayHeal(f"Snowflake at {self.place} cannot be reached ({error.msg}). Is it up?") from error
-        except DatabaseError as error:
+        except Error as error:
+            if may_heal(error):
+                raise MayHeal(
+                    f"Snowflake at {self.place} cannot be reached ({error.msg}). Is it up?"
+                ) from error
             who = f"{self.credentials.user} at {self.place}"
             raise WillNotHeal(
                 f"Snowflake refuses {who}: {error.msg} Check the {names.WAREHOUSE} block."

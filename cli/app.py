@@ -7,7 +7,7 @@ import warnings
 import typer
 
 from blocks.errors import SalesError
-from cli import blocks, connector, demo, feeds, produce, settings, stack, warehouse
+from cli import blocks, connector, demo, feeds, produce, quarantine, settings, stack, warehouse
 from cli.console import fail, options
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(blocks.app, name="blocks")
 app.add_typer(warehouse.app, name="warehouse")
 app.add_typer(connector.app, name="connector")
 app.add_typer(feeds.app, name="feeds")
+app.add_typer(quarantine.app, name="quarantine")
 
 
 @app.callback()
@@ -40,8 +41,6 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*doesn't match a supported version")
     try:
         app()
-    except KeyboardInterrupt:
-        fail("Interrupted.", code=130)
     except Exception as error:
         if options.debug or "--debug" in sys.argv:
             traceback.print_exc()

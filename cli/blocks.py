@@ -2,9 +2,8 @@
 
 import typer
 
-from blocks.settings import Settings
+from blocks.settings import Settings, load_stack_settings
 from cli.console import output, prefect_at, prepare_prefect, settings_or_fail, step
-from local.stack import load_stack_settings
 
 app = typer.Typer(no_args_is_help=True, help="Prefect blocks: where the flows find services and credentials.")
 

@@ -2,9 +2,8 @@
 
 import typer
 
-from blocks.settings import Settings
+from blocks.settings import Settings, load_stack_settings
 from cli.console import output, prepare_prefect, say, settings_or_fail, step
-from local.stack import load_stack_settings
 
 app = typer.Typer(no_args_is_help=True, help="The Snowflake sink on Kafka Connect.")
 
@@ -17,6 +16,16 @@ def status() -> None:
     from tasks.kafka_connect import connector_status
 
     output.print_json(connector_status(kafka_connect_from(settings_or_fail())).model_dump_json())
+
+
+@app.command()
+def restart() -> None:
+    """Restart the connector and its tasks where they failed."""
+    prepare_prefect(load_stack_settings().home)
+    from blocks.register import kafka_connect_from
+    from tasks.kafka_connect import restart_failed
+
+    output.print_json(restart_failed(kafka_connect_from(settings_or_fail())).model_dump_json())
 
 
 @app.command()

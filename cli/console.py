@@ -13,7 +13,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from blocks.errors import WillNotHeal
-from blocks.settings import Settings, load_settings
+from blocks.settings import Settings, is_embedded, load_settings, load_stack_settings
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False)
@@ -53,15 +53,20 @@ def _plain(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-def prepare_prefect(home: Path) -> None:
-    """Settle, before Prefect is first imported, what it reads once: its home and its manner of logging."""
+def prepare_prefect(home: Path, embedded: bool | None = None) -> None:
+    """Settle, before Prefect is first imported, what it reads once: its home and its manner of logging.
+
+    Against the embedded stack (unless told, the one that is up under `home`) Prefect's home is in the stack's;
+    elsewhere it is the user's own, where `prefect cloud login` keeps its profile.
+    """
     defaults = {
-        "PREFECT_HOME": str(home.resolve() / "prefect_client"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "DO_NOT_TRACK": "1",
     }
+    if embedded if embedded is not None else is_embedded(home.resolve()):
+        defaults["PREFECT_HOME"] = str(home.resolve() / "prefect_client")
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -107,6 +112,9 @@ class _RunLog(logging.Handler):
 
 def settings_or_fail() -> Settings:
     """Give the settings of the running stack or of the environment."""
+    from local.stack import forget_if_dead
+
+    forget_if_dead(load_stack_settings().home.resolve())
     settings = load_settings()
     if not settings.snowflake_account:
         raise WillNotHeal(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,13 +65,14 @@ def demo(
     """
     where = load_stack_settings()
     files = input_files(feed, input_path)
-    prepare_prefect(where.home)
-    threading.Thread(target=_import_what_is_heavy, daemon=True).start()
-    with terminated_as_interrupt(), stack(where, keep) as settings, prefect_at(settings):
+    prepare_prefect(where.home, embedded=True)
+    imports = threading.Thread(target=_import_what_is_heavy, daemon=True)
+    imports.start()
+    with terminated_as_interrupt(), stack(where, keep) as settings, after(imports), prefect_at(settings):
         from cli.stack import prepare
 
         prepare(settings)
-        fill_drop(settings, feed, files)
+        fill_drop(settings, feed, files, input_path)
         publish_events(settings, where.home, events)
         # What fill_drop puts there appears whole.
         summary = run_flow(feed, rebuild, settle_seconds=0)
@@ -81,6 +83,13 @@ def demo(
     if not summary["batch"]["files"] and summary["batch"]["refused_files"]:
         refused = summary["batch"]["refused_files"][0]
         raise WillNotHeal(f"No file could be loaded. {refused['file']} {refused['reason']}")
+
+
+@contextmanager
+def after(imports: threading.Thread) -> Iterator[None]:
+    """Go on when the imports are done: two threads that import the same modules may lock each other out."""
+    imports.join()
+    yield
 
 
 def _import_what_is_heavy() -> None:
@@ -112,6 +121,10 @@ def input_files(feed_name: str, path: Path | None) -> list[Path]:
         return []
     if not path.exists():
         raise WillNotHeal(f"--input {path} does not exist. Give a CSV file or a folder of them.")
+    if path.is_file() and not fnmatch(path.name, feed.glob):
+        raise WillNotHeal(
+            f"--input {path.name} does not match {feed.glob}, which the feed {feed_name} takes."
+        )
     found = [path] if path.is_file() else sorted(file for file in path.rglob(feed.glob) if file.is_file())
     if not found:
         raise WillNotHeal(
@@ -165,7 +178,7 @@ def _owned(where: StackSettings) -> Iterator[Stack]:
         say("Stopping the embedded stack.")
 
 
-def fill_drop(settings: Settings, feed: str, files: list[Path]) -> None:
+def fill_drop(settings: Settings, feed: str, files: list[Path], given: Path | None) -> None:
     """Put the input files, or generated ones, where files arrive."""
     drop = Path(settings.drop_url.removeprefix("file://")) / feed
     drop.mkdir(parents=True, exist_ok=True)
@@ -175,8 +188,11 @@ def fill_drop(settings: Settings, feed: str, files: list[Path]) -> None:
         with step(f"{STORE_FILES} CSV files with {STORE_ROWS:,} sales lines generated"):
             write_store_files(drop, SEED, STORE_FILES, STORE_ROWS)
     for file in files:
-        shutil.copyfile(file, drop / f".{file.name}.partial")
-        (drop / f".{file.name}.partial").replace(drop / file.name)
+        target = drop / file.relative_to(given if given and given.is_dir() else file.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.copyfile(file, partial)
+        partial.replace(target)
 
 
 def publish_events(settings: Settings, home: Path, count: int) -> None:
@@ -220,7 +236,7 @@ def show(settings: Settings, build: Path, summary: dict[str, Any], as_json: bool
     table.add_column("")
     table.add_column("", justify="right")
     for title, lines in sections(summary):
-        table.add_row(f"[bold]{title}[/]", "", end_section=False)
+        table.add_row(f"[bold]{title}[/]", "")
         for label, value in lines:
             table.add_row(f"  {label}", value)
     output.print(table)

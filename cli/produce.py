@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from blocks.errors import WillNotHeal
+from blocks.settings import EMBEDDED, load_stack_settings
 from cli.console import output, prepare_prefect, progress, settings_or_fail
-from local.stack import load_stack_settings
 
 
 def produce(
@@ -25,6 +26,9 @@ def produce(
         float | None,
         typer.Option("--speed", min=0.001, help="Replay at this multiple of the recorded speed."),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Publish generated events to a real environment.")
+    ] = False,
     rate: Annotated[
         float | None, typer.Option("--rate", min=0.1, help="At most so many events a second.")
     ] = None,
@@ -35,6 +39,11 @@ def produce(
     from streaming.generator import sale_events
     from streaming.producer import at_recorded_speed, csv_events, publish
 
+    settings = settings_or_fail()
+    if settings.environment != EMBEDDED and not replay and not yes:
+        raise WillNotHeal(
+            f"These are invented sales, and the environment is {settings.environment}. Add --yes to publish them there."
+        )
     events = csv_events(replay, "web_shop") if replay else sale_events(seed, count)
     if replay and speed:
         events = at_recorded_speed(events, speed)  # type: ignore[arg-type]
@@ -42,7 +51,7 @@ def produce(
     with bar:
         task = bar.add_task("")
         report = publish(
-            kafka_from(settings_or_fail()),
+            kafka_from(settings),
             events,
             rate=rate,
             on_progress=lambda n: bar.update(task, completed=n),

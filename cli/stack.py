@@ -36,7 +36,7 @@ def up() -> None:
     else:
         with step("embedded stack started"):
             _start_in_background(where)
-    prepare_prefect(home)
+    prepare_prefect(home, embedded=True)
     settings = load_settings(home)
     with prefect_at(settings):
         prepare(settings)
@@ -104,6 +104,9 @@ def prepare(settings: Settings) -> None:
 def _start_in_background(where: StackSettings) -> None:
     home = where.home.resolve()
     (home / "logs").mkdir(parents=True, exist_ok=True)
+    embedded_settings_file(home).unlink(
+        missing_ok=True
+    )  # a killed stack's: what we wait for is the new one's
     log = home / "logs" / "stack.log"
     with log.open("wb") as file:
         keeper = subprocess.Popen(

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from blocks.settings import Settings
+from blocks.settings import Settings, load_stack_settings
 from cli.console import output, prepare_prefect, say, settings_or_fail, step
-from local.stack import load_stack_settings
 
 app = typer.Typer(no_args_is_help=True, help="The warehouse: migrations and queries.")
 
@@ -28,7 +28,7 @@ def query(sql: Annotated[str, typer.Argument(help="One SQL statement.")]) -> Non
     rows = warehouse_from(settings_or_fail()).rows(sql)
     table = Table(*(rows[0] if rows else ["no rows"]))
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(escape(str(value)) for value in row.values()))
     output.print(table)
 
 

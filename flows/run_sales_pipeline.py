@@ -10,8 +10,9 @@ from tasks.dbt_build import build_models
 from tasks.expectations import check_layer
 from tasks.kafka import wait_for_stream
 from tasks.kafka_connect import check_connector
+from tasks.landing import land_files
 from tasks.publish import anything_new, publish_marts, published_marts
-from tasks.storage import land_files
+from tasks.quarantine import note_rebuild, replays_to_rebuild
 from tasks.stream_audit import account_for_stream
 from tasks.summary import Stopwatch, summarise, tell_slack_of_failure
 from tasks.warehouse import load_batch_into_warehouse
@@ -29,6 +30,7 @@ def run_sales_pipeline(
     allowed_lag: int = 0,
     lag_timeout_seconds: int = 300,
     rebuild: bool = False,
+    settle_seconds: float = 10,
 ) -> dict[str, Any]:
     """Run the pipeline once; running it again with nothing new changes no row.
 
@@ -36,6 +38,7 @@ def run_sales_pipeline(
     allowed_lag: events that may still be on their way into the warehouse when the models are built.
     lag_timeout_seconds: how long to wait for the stream to come that close; then the run fails.
     rebuild: build, check and publish even if nothing arrived, dbt with a full refresh.
+    settle_seconds: a file that changes within this time is still being written, and waits for the next run.
     """
     watch = Stopwatch()
     with watch.step("check_stream"):
@@ -43,7 +46,7 @@ def run_sales_pipeline(
         wait_for_stream(allowed_lag, lag_timeout_seconds)
         account_for_stream()
     with watch.step("land"):
-        landing = land_files(feed)
+        landing = land_files(feed, settle_seconds)
     if landing.pending:
         with watch.step("spark"):
             metrics = run_spark_batch(feed, landing.pending)
@@ -54,7 +57,10 @@ def run_sales_pipeline(
         with watch.step("check_raw"):
             check_layer("raw")
         with watch.step("dbt"):
-            build_models(full_refresh=rebuild)
+            replays = replays_to_rebuild()
+            build_models(full_refresh=rebuild or bool(replays))
+            if replays:
+                note_rebuild(replays)
         with watch.step("check_marts"):
             check_layer("marts_candidate")
         with watch.step("publish"):

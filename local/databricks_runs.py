@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from local.process_groups import end_group, group_gone, kill_in_folder
+from local.s3_mirror import S3, S3Mirror
 from local.spark_runtime import SparkRuntime
 from local.spark_training import record_classes
 
@@ -155,29 +156,31 @@ class Runs:
             async with asyncio.timeout(run["timeout_seconds"] or None), self._slots:
                 self._change(record, run, state("RUNNING", "In run"))
                 for task in run["tasks"]:
-                    await self._perform(record, task)
+                    with S3Mirror(self._folder(record) / "s3") as mirror:
+                        await self._perform(record, task, mirror)
             self._end(record, _outcome(run["tasks"]))
         except asyncio.CancelledError:
             cancelled = state("TERMINATED", "Run cancelled.", "CANCELED")
             self._end(record, state("INTERNAL_ERROR", LOST, "FAILED") if self._stopping else cancelled)
         except TimeoutError:
             self._end(record, state("TERMINATED", "Run timed out.", "TIMEDOUT"))
-        except OSError as error:
-            self._end(record, state("INTERNAL_ERROR", f"The run could not be started: {error}", "FAILED"))
+        except Exception as error:  # a run ends, whatever kept it from going on
+            self._end(record, state("INTERNAL_ERROR", f"The run broke off: {error}", "FAILED"))
         finally:
             del self._driving[run["run_id"]]
 
-    async def _perform(self, record: Json, task: Json) -> None:
+    async def _perform(self, record: Json, task: Json, mirror: S3Mirror) -> None:
         """Run one task to its end; a time limit or a cancellation ends all its processes."""
         results = {other["task_key"]: other["state"].get("result_state") for other in record["run"]["tasks"]}
         if any(results.get(upstream["task_key"]) != "SUCCESS" for upstream in task["depends_on"]):
             self._change(record, task, state("TERMINATED", "An upstream task failed.", "UPSTREAM_FAILED"))
             return
-        if not _script(task).is_file():
+        await asyncio.to_thread(mirror.fetch, task["spark_python_task"])
+        if not _script(task, mirror).is_file():
             task["error"] = f"Cannot read the python file {task['spark_python_task']['python_file']}"
             self._change(record, task, state("INTERNAL_ERROR", task["error"], "FAILED"))
             return
-        process = await self._launch(record, task)
+        process = await self._launch(record, task, mirror)
         self._change(record, task, state("RUNNING", "In run"))
         try:
             async with asyncio.timeout(task["timeout_seconds"] or None):
@@ -189,11 +192,12 @@ class Runs:
                 await end_group(process.pid)
             self._do_aside(self._clear_up(record, process.pid))
         if _going(task):
+            await asyncio.to_thread(mirror.give_back)
             self._judge(record, task, process.returncode)
             with suppress(OSError):  # a faster next run is no reason to fail this one
-                self._train(task)
+                self._train(_script(task, mirror))
 
-    async def _launch(self, record: Json, task: Json) -> asyncio.subprocess.Process:
+    async def _launch(self, record: Json, task: Json, mirror: S3Mirror) -> asyncio.subprocess.Process:
         folder, order = self._folder(record), task["spark_python_task"]
         cluster_conf = (task["new_cluster"] or {}).get("spark_conf") or {}
         with (
@@ -202,9 +206,9 @@ class Runs:
         ):
             return await asyncio.create_subprocess_exec(
                 sys.executable,
-                str(_script(task)),
+                str(_script(task, mirror)),
                 *map(str, order.get("parameters") or []),
-                env=self._runtime.environment(folder, cluster_conf, record=False),
+                env=self._runtime.environment(folder, mirror.settings() | cluster_conf, record=False),
                 cwd=folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stdout,
@@ -220,9 +224,9 @@ class Runs:
             await end_group(group)
             shutil.rmtree(self._folder(record) / "scratch", ignore_errors=True)
 
-    def _train(self, task: Json) -> None:
+    def _train(self, script: Path) -> None:
         """After the first run that used Spark, see to it that the next ones start faster."""
-        used_spark = "pyspark" in _script(task).read_text(errors="replace")
+        used_spark = "pyspark" in script.read_text(errors="replace")
         if used_spark and not (self._training or self._runtime.archive.exists()):
             self._training = True
             folder = self._home.parent / "training"
@@ -317,12 +321,17 @@ def _check_tasks(tasks: list[Json]) -> None:
         python_file = (task.get("spark_python_task") or {}).get("python_file")
         if not python_file:
             raise invalid(f"Task {task['task_key']}: this stand-in runs spark_python_task only.")
-        if urlsplit(python_file).scheme not in ("", "file"):
-            raise invalid(f"Task {task['task_key']}: this stand-in reads python files by file:// only.")
+        if urlsplit(python_file).scheme not in ("", "file", "s3"):
+            raise invalid(
+                f"Task {task['task_key']}: this stand-in reads python files by file:// and s3:// only."
+            )
 
 
-def _script(task: Json) -> Path:
-    return Path(unquote(urlsplit(task["spark_python_task"]["python_file"]).path))
+def _script(task: Json, mirror: S3Mirror) -> Path:
+    python_file = task["spark_python_task"]["python_file"]
+    return (
+        mirror.path(python_file) if python_file.startswith(S3) else Path(unquote(urlsplit(python_file).path))
+    )
 
 
 def _outcome(tasks: list[Json]) -> Json:

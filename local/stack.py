@@ -27,6 +27,7 @@ from blocks.errors import WillNotHeal
 from blocks.settings import (
     EMBEDDED,
     PROJECT,
+    EmbeddedSettings,
     Settings,
     StackSettings,
     embedded_settings_file,
@@ -77,6 +78,7 @@ class Stack:
 
         Raises WillNotHeal, naming the service and the end of its log, if one ends or takes too long.
         """
+        (self.home / "stack.json").write_text(json.dumps({"pid": os.getpid()}))
         self._prepare_home()
         waiting, began = services(self.home), time.monotonic()
         while waiting or len(self.ready) < len(self._processes):
@@ -110,7 +112,7 @@ class Stack:
         """Give the settings by which blocks point at this stack."""
         token = (self.home / "databricks.token").read_text()
         ready, storage = self.ready, self.home / "storage"
-        return Settings(
+        return EmbeddedSettings(
             environment=EMBEDDED,
             prefect_api_url=ready["prefect_server"]["api"],
             snowflake_account=EMBEDDED,
@@ -147,8 +149,6 @@ class Stack:
         for service in services(self.home):
             if (port := self._port(service.name)) and not port_is_free(port):
                 self._forget_port(service.name, port)
-        facts = {"pid": os.getpid(), "services": [service.name for service in services(self.home)]}
-        (self.home / "stack.json").write_text(json.dumps(facts))
 
     def _port(self, name: str) -> int:
         """Give the port that the settings ask for, else the last one if it is free, else 0 for any."""
@@ -239,6 +239,12 @@ def owner(home: Path) -> int | None:
         except BlockingIOError:
             return _read_json(home / "stack.json").get("pid")
     return None
+
+
+def forget_if_dead(home: Path) -> None:
+    """Remove the settings of a stack whose owner was killed, so that no command speaks to servers long gone."""
+    if owner(home) is None:
+        embedded_settings_file(home).unlink(missing_ok=True)
 
 
 def sweep(home: Path) -> None:

@@ -27,14 +27,15 @@ from blocks.feeds import job_spec, load_contract, load_feed
 from blocks.load import load_block
 from blocks.settings import PROJECT
 from blocks.storage import Storage, download, exists, load_storage, upload, uri
+from tasks.landing import LandedFile
 from tasks.retries import RETRY
-from tasks.storage import LandedFile
 
 JOB_FILE = PROJECT / "spark_jobs" / "sales_batch.py"
 FINISHED = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
 # A server that is down for longer than this is an outage, not a hiccup.
 OUTAGE_SECONDS = 300
-MAX_ATTEMPTS = 20
+MAX_ATTEMPTS = 50
+CLOCK_SKEW_SECONDS = 60
 # What a healthy job prints fits; of a talkative one the end is what counts.
 LOG_LINES = 100
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -111,16 +112,25 @@ async def run_to_the_end(
 
 
 async def _submit(credentials: DatabricksCredentials, submission: dict[str, Any]) -> int:
-    """Submit under the batch's token. Databricks answers a known token with the known run, failed ones
-    included, so a token whose run has ended badly makes room for the next attempt's token.
+    """Submit under the batch's token; give the run's id.
+
+    Databricks answers a known token with the known run, ended ones included. One that ended badly, or ended
+    long ago (its output was read then, or has been deleted since), makes room for the next attempt's token.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
         order = submission | {"idempotency_token": f"{submission['idempotency_token']}-{attempt}"}
+        began = time.time()
         run_id = (await _patiently(jobs_runs_submit, credentials, **order))["run_id"]
         run = await _patiently(jobs_runs_get, credentials, run_id=run_id)
-        if run["state"].get("result_state", "SUCCESS") == "SUCCESS":
+        if run["state"]["life_cycle_state"] not in FINISHED:
             return run_id
-    raise WillNotHeal(f"{MAX_ATTEMPTS} runs of this batch have failed. The last: {run['run_page_url']}")
+        is_ours = run["start_time"] / 1000 > began - CLOCK_SKEW_SECONDS
+        if run["state"].get("result_state") == "SUCCESS" and is_ours:
+            return run_id
+    raise WillNotHeal(
+        f"{MAX_ATTEMPTS} runs of this batch have ended without a result. See the last, {run['run_page_url']}, mend "
+        "the cause, and change the feed or the job: a batch is named by its files and its rules."
+    )
 
 
 async def _wait(

@@ -5,16 +5,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 
 from blocks import names
 from blocks.errors import MayHeal, WillNotHeal
 from blocks.kafka import KafkaCluster
-from tasks.retries import RETRY
+from blocks.load import load_block
 
 TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.3
+REFUSALS = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
 
 Offsets = dict[int, tuple[int, int]]
 Lag = dict[int, int]
@@ -34,18 +44,20 @@ def topic_offsets(cluster: KafkaCluster, topic: str) -> Offsets:
         }
 
 
-def group_lag(cluster: KafkaCluster, group: str, topic: str) -> Lag:
-    """Count, for each partition, the events that the group has not committed yet.
+def committed_offsets(cluster: KafkaCluster, group: str, topic: str) -> dict[int, int]:
+    """Read, for each partition, the offset up to which the group has committed.
 
-    A group that never committed is behind by all that is there. Raises as `topic_offsets`.
+    For a group that never committed it is the oldest offset still there. Raises as `topic_offsets`.
     """
     with _consumer(cluster, group) as consumer:
-        parts = [TopicPartition(topic, partition) for partition in _partitions(consumer, topic)]
-        lag = {}
-        for part in consumer.committed(parts, timeout=TIMEOUT_SECONDS):
-            start, end = consumer.get_watermark_offsets(part, timeout=TIMEOUT_SECONDS)
-            lag[part.partition] = max(0, end - (part.offset if part.offset >= 0 else start))
-        return lag
+        return _committed(consumer, topic)
+
+
+def group_lag(cluster: KafkaCluster, group: str, topic: str) -> Lag:
+    """Count, for each partition, the events that the group has not committed yet. Raises as `topic_offsets`."""
+    ends = topic_offsets(cluster, topic)
+    passed = committed_offsets(cluster, group, topic)
+    return {partition: max(0, end - passed[partition]) for partition, (_start, end) in ends.items()}
 
 
 def wait_for_lag(
@@ -57,13 +69,16 @@ def wait_for_lag(
     timeout_seconds: float = 300,
     on_progress: Callable[[int], None] | None = None,
 ) -> Lag:
-    """Wait until the group is at most so many events behind in all; `on_progress` hears the lag each time.
+    """Wait until the group has passed all but `at_most` of the events that are there now.
 
-    Raises MayHeal with the lag by partition when the time is over.
+    Events that come while it waits are not waited for: on a live topic that would never end. `on_progress`
+    hears the lag each time. Raises MayHeal with the lag by partition when the time is over.
     """
     deadline = time.monotonic() + timeout_seconds
+    ends = topic_offsets(cluster, topic)
     while True:
-        lag = group_lag(cluster, group, topic)
+        passed = committed_offsets(cluster, group, topic)
+        lag = {partition: max(0, end - passed[partition]) for partition, (_start, end) in ends.items()}
         total = sum(lag.values())
         if on_progress:
             on_progress(total)
@@ -77,24 +92,16 @@ def wait_for_lag(
         time.sleep(POLL_SECONDS)
 
 
-@task(name="wait for the stream")  # not retried: its timeout is the caller's whole patience
+@task(name="wait for the stream", cache_policy=NO_CACHE)  # not retried: its timeout is the whole patience
 def wait_for_stream(allowed_lag: int = 0, timeout_seconds: float = 300) -> Lag:
     """Wait until the Snowflake sink has written what is on the topic; give the lag that is left."""
-    lag = wait_for_lag(_cluster(), at_most=allowed_lag, timeout_seconds=timeout_seconds)
+    lag = wait_for_lag(
+        load_block(KafkaCluster, names.KAFKA), at_most=allowed_lag, timeout_seconds=timeout_seconds
+    )
     get_run_logger().info(
         "%s is %d events behind on %s", names.CONSUMER_GROUP, sum(lag.values()), names.TOPIC
     )
     return lag
-
-
-@task(name="read topic offsets", **RETRY)
-def read_topic_offsets(topic: str = names.TOPIC) -> Offsets:
-    """Read where each partition of the topic starts and ends."""
-    return topic_offsets(_cluster(), topic)
-
-
-def _cluster() -> KafkaCluster:
-    return KafkaCluster.load(names.KAFKA)  # type: ignore[return-value]
 
 
 @contextmanager
@@ -105,11 +112,24 @@ def _consumer(cluster: KafkaCluster, group: str) -> Iterator[Consumer]:
     try:
         yield consumer
     except KafkaException as error:
-        raise MayHeal(
-            f"Kafka at {cluster.bootstrap_servers} does not answer: {error.args[0].str()}"
-        ) from error
+        reason = f"Kafka at {cluster.bootstrap_servers} does not answer: {error.args[0].str()}"
+        if error.args[0].code() in REFUSALS:
+            raise WillNotHeal(
+                f"{reason}. Check the login in the block {names.KAFKA} and its rights."
+            ) from error
+        raise MayHeal(reason) from error
     finally:
         consumer.close()
+
+
+def _committed(consumer: Consumer, topic: str) -> dict[int, int]:
+    parts = [TopicPartition(topic, partition) for partition in _partitions(consumer, topic)]
+    return {
+        part.partition: part.offset
+        if part.offset >= 0
+        else consumer.get_watermark_offsets(part, timeout=TIMEOUT_SECONDS)[0]
+        for part in consumer.committed(parts, timeout=TIMEOUT_SECONDS)
+    }
 
 
 def _partitions(consumer: Consumer, topic: str) -> list[int]:

@@ -9,12 +9,14 @@ import httpx
 from jinja2 import StrictUndefined, UndefinedError
 from jinja2.sandbox import SandboxedEnvironment
 from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from blocks import names
 from blocks.errors import MayHeal, WillNotHeal, may_heal
 from blocks.kafka_connect import KafkaConnect
+from blocks.load import load_block
 from blocks.settings import PROJECT
 
 CONNECTOR_FILE = PROJECT / "streaming" / "connectors" / "snowflake_sink.json"
@@ -112,16 +114,18 @@ def require_healthy(status: ConnectorStatus) -> None:
     )
     states = {part.state for part in parts.values()}
     if "FAILED" in states:
-        raise WillNotHeal(f"{status.name} failed ({found}). Mend the cause, then restart its failed tasks.")
+        raise WillNotHeal(
+            f"{status.name} failed ({found}). Mend the cause, then run `sales connector restart`."
+        )
     if states & {"PAUSED", "STOPPED"}:
         raise WillNotHeal(f"{status.name} does not run ({found}). Resume it.")
     raise MayHeal(f"{status.name} is not running yet ({found or 'no tasks'}).")
 
 
-@task(name="check the connector")
+@task(name="check the connector", cache_policy=NO_CACHE)
 def check_connector() -> ConnectorStatus:
     """Make sure that the Snowflake sink runs; one that is just starting gets some time. Raises as above."""
-    connect: KafkaConnect = KafkaConnect.load(names.KAFKA_CONNECT)  # type: ignore[assignment]
+    connect = load_block(KafkaConnect, names.KAFKA_CONNECT)
     for attempt in _patiently():
         with attempt:
             status = connector_status(connect)

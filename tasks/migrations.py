@@ -53,7 +53,13 @@ def migrate(
     """
     wanted = read_migrations(folder)
     with warehouse.session(query_tag="sales-migrate") as connection:
-        applied = _ledger(connection, variables["database"])
+        try:
+            applied = _ledger(connection, variables["database"])
+        except ProgrammingError as error:
+            raise WillNotHeal(
+                f"The ledger of migrations cannot be used: {error.msg} The database {variables['database']} "
+                "must exist, or the role must be allowed to create it."
+            ) from error
         _refuse_edits(wanted, applied)
         for migration in wanted:
             if migration.version not in applied:

@@ -16,7 +16,7 @@ from blocks.errors import MayHeal
 from blocks.kafka import KafkaCluster
 from blocks.load import load_block
 from blocks.warehouse import SalesWarehouse
-from tasks.kafka import TIMEOUT_SECONDS, group_lag, topic_offsets
+from tasks.kafka import TIMEOUT_SECONDS, committed_offsets, topic_offsets
 from tasks.retries import RETRY
 from tasks.warehouse import transaction
 
@@ -57,12 +57,6 @@ def letters_read(warehouse: SalesWarehouse) -> Positions:
         "group by topic_partition"
     )
     return {int(row["topic_partition"]): int(row["position"]) for row in rows}
-
-
-def committed(cluster: KafkaCluster) -> Positions:
-    """Read up to which offset the sink has written each partition of the topic."""
-    lag = group_lag(cluster, names.CONSUMER_GROUP, names.TOPIC)
-    return {p: end - lag[p] for p, (_start, end) in topic_offsets(cluster, names.TOPIC).items()}
 
 
 def landed_rows(warehouse: SalesWarehouse, stretches: dict[int, tuple[int, int]]) -> Positions:
@@ -109,7 +103,11 @@ def origin(letter: Message) -> tuple[int, int] | None:
 
 def account(warehouse: SalesWarehouse, cluster: KafkaCluster, load_id: str) -> list[Stretch]:
     """Account for what the sink has passed since the last time, and write it down in one transaction."""
-    before, now = audited(warehouse), committed(cluster)
+    # What the group committed, read once: an end read at another moment would count events as passed that are not.
+    now = committed_offsets(cluster, names.CONSUMER_GROUP, names.TOPIC)
+    before = {p: start for p, (start, _end) in topic_offsets(cluster, names.TOPIC).items()} | audited(
+        warehouse
+    )
     open_stretches = {p: (before.get(p, 0), end) for p, end in now.items() if end > before.get(p, 0)}
     if not open_stretches:
         return []

@@ -13,11 +13,13 @@ from prefect.client.schemas import FlowRun, State
 from blocks import names
 from blocks.load import load_block
 from blocks.warehouse import SalesWarehouse
+from tasks.landing import Landing
 from tasks.publish import TableState
 from tasks.retries import RETRY
 from tasks.slack import post
-from tasks.storage import Landing
 
+# The first line says what failed, the next ones which checks or models.
+REASON_LINES = 10
 FILE_TOTALS = """
 select count(*) as files,
     coalesce(sum(rows_read), 0) as rows_read,
@@ -59,7 +61,8 @@ def summarise(
     """Compose the run's summary, write it to MONITORING.PIPELINE_RUNS and show it as an artifact.
 
     `batch` and `stream` are totals of everything ever loaded for this feed and of the topic, so that they
-    add up however often the pipeline ran; `batch.new_files` is what this run loaded.
+    add up however often the pipeline ran; `batch.new_files` is what this run loaded,
+    `batch.waiting_files` what lies in the drop but is still being written.
     """
     warehouse = load_block(SalesWarehouse, names.WAREHOUSE)
     files, stream = warehouse.rows(FILE_TOTALS, (feed,))[0], warehouse.rows(STREAM_TOTALS)[0]
@@ -69,12 +72,13 @@ def summarise(
         "status": "completed_with_refused_files" if refused else "completed",
         "feed": feed,
         "batch": {name: int(value) for name, value in files.items()}
-        | {"new_files": len(landing.pending), "refused_files": refused},
+        | {"new_files": len(landing.pending), "refused_files": refused, "waiting_files": landing.waiting},
         "stream": {name: int(value) for name, value in stream.items()},
         "marts": {name: {"rows": state.rows, "checksum": state.checksum} for name, state in marts.items()},
         "seconds": seconds,
     }
     with warehouse.session(query_tag="sales-summary") as connection, connection.cursor() as cursor:
+        cursor.execute("delete from MONITORING.PIPELINE_RUNS where run_id = %s", (run_id,))
         cursor.execute(
             "insert into MONITORING.PIPELINE_RUNS (run_id, status, summary, finished_at) "
             "select %s, %s, parse_json(%s), sysdate()",
@@ -88,6 +92,7 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]
     """Give the summary as titled lists of (label, value), for whoever shows it to people."""
     batch = [(k.replace("_", " "), f"{v:,}") for k, v in summary["batch"].items() if isinstance(v, int)]
     batch += [(f"refused: {r['file']}", r["reason"]) for r in summary["batch"]["refused_files"]]
+    batch += [("still being written", path) for path in summary["batch"]["waiting_files"]]
     return [
         (f"Batch ({summary['feed']})", batch),
         ("Stream", [(name.replace("_", " "), f"{value:,}") for name, value in summary["stream"].items()]),
@@ -105,6 +110,6 @@ def as_markdown(summary: dict[str, Any]) -> str:
 
 
 def tell_slack_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Post which run failed and the first line of why; a flow's failure hook."""
-    reason = (state.message or "no message").splitlines()[0]
-    post(f"{flow.name} {state.name}: {flow_run.name}", reason)
+    """Post which run failed and the first lines of why; a flow's failure hook."""
+    reason = (state.message or "no message").splitlines()[:REASON_LINES]
+    post(f"{flow.name} {state.name}: {flow_run.name}", "\n".join(reason))

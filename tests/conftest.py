@@ -45,7 +45,7 @@ class Pipeline:
     def run(self, feed: str, **parameters: Any) -> dict[str, Any]:
         from flows.run_sales_pipeline import run_sales_pipeline
 
-        return run_sales_pipeline(feed, **parameters)
+        return run_sales_pipeline(feed, **{"settle_seconds": 0} | parameters)
 
     def publish(self, events: Any) -> Any:
         from blocks.register import kafka_from

@@ -1,26 +1,47 @@
-"""COPY INTO from files: PATTERN, a path below an external stage, and INCLUDE_METADATA.
+"""COPY INTO from files: PATTERN, a path below an external stage, INCLUDE_METADATA, and stages on S3.
 
-Stock fakesnow loads a whole `file://` folder and refuses both options. Here the files are listed first and
-handed over by name, so that upstream's own COPY does the loading, the load history and the result rows.
+Stock fakesnow loads a whole `file://` folder, refuses both options, and reads `s3://` by an extension that DuckDB
+would have to download. Here the files are listed first, fetched if they are on S3, and handed over by name, so
+that upstream's own COPY does the loading, the load history and the result rows. Where S3 is, and as whom it is
+asked, boto3 finds out by itself (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, a role, …).
 """
 
 import re
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from duckdb import DuckDBPyConnection
 from fakesnow import copy_into as stock
 from fakesnow.transforms.stage import TableStages
+from snowflake.connector.errors import ProgrammingError
 from sqlglot import Expr, exp
 
 from local.snowflake.errors import unsupported
 
 NO_FILES = "SELECT 'Copy executed with 0 files processed.' AS status"
-SCHEME = "file://"
+FILE, S3 = "file://", "s3://"
+REMOTE_FILE_ERROR = 91016
 
 _stock_inserts: Callable[..., list[Expr]] = stock._inserts
+_stock_literal: Callable[[str], exp.Literal] = stock.FileTypeHandler.file_literal
+_fetched: ContextVar[Path] = ContextVar("folder of the files that a COPY has fetched from S3")
+
+
+@contextmanager
+def fetching() -> Iterator[None]:
+    """Give a COPY a folder for what it fetches, for the time of the `with`."""
+    with tempfile.TemporaryDirectory(prefix="stage-") as folder:
+        token = _fetched.set(Path(folder))
+        try:
+            yield
+        finally:
+            _fetched.reset(token)
 
 
 def name_files(
@@ -32,8 +53,8 @@ def name_files(
 ) -> bool:
     """Replace the external stage and PATTERN of a COPY by the files they mean; False if there are none.
 
-    Only `file://` locations are listed (`s3://` would be fetched here); any other source goes to upstream as
-    it is, and an option that upstream does not know is then refused, not ignored.
+    `file://` and `s3://` locations are listed; any other source goes to upstream as it is, and an option that
+    upstream does not know is then refused, not ignored.
     """
     source = stock._from_source(copy)
     if not source.startswith("@") or isinstance(copy.args["files"][0], exp.Subquery):
@@ -43,12 +64,13 @@ def name_files(
         stock.stage_url_from_var(name, connection, database, schema, stages, table)
         for name in (source[1:].partition("/")[0], source[1:])
     )
-    if not url.startswith(SCHEME):
+    if not url.startswith((FILE, S3)):
         return True
-    pattern = _take_option(copy, "PATTERN")
-    files = list_files(url.removeprefix(SCHEME), pattern.expression.name if pattern else ".*")
-    names = [exp.Literal.string(file.removeprefix("/")) for file in files]
-    copy.set("files", [exp.Table(this=exp.Literal.string(f"{SCHEME}/"))])
+    option = _take_option(copy, "PATTERN")
+    pattern = option.expression.name if option else ".*"
+    place, files = fetch_files(url, pattern) if url.startswith(S3) else (f"{FILE}/", list_files(url, pattern))
+    names = [exp.Literal.string(file) for file in files]
+    copy.set("files", [exp.Table(this=exp.Literal.string(place))])
     copy.append("params", exp.CopyParameter(this=exp.var("FILES"), expression=exp.Tuple(expressions=names)))
     include = _take_option(copy, "INCLUDE_METADATA")
     pairs = include.find_all(exp.EQ) if include else []
@@ -57,11 +79,46 @@ def name_files(
     return bool(files)
 
 
-def list_files(prefix: str, pattern: str) -> list[str]:
+def list_files(url: str, pattern: str) -> list[str]:
     """List files by prefix, as on an object store; the pattern must match the whole path."""
+    prefix = url.removeprefix(FILE)
     folder = Path(prefix) if Path(prefix).is_dir() else Path(prefix).parent
     files = sorted(str(path) for path in folder.rglob("*") if path.is_file())
-    return [file for file in files if file.startswith(prefix) and re.fullmatch(pattern, file)]
+    matching = [file for file in files if file.startswith(prefix) and re.fullmatch(pattern, file)]
+    return [file.removeprefix("/") for file in matching]
+
+
+def fetch_files(url: str, pattern: str) -> tuple[str, list[str]]:
+    """Fetch the objects whose keys begin as the url says and match the pattern; give the bucket's url, the keys.
+
+    Raises ProgrammingError with what S3 answered, as Snowflake does.
+    """
+    # Half a second, at the start of a server that seldom needs them.
+    import boto3  # type: ignore[import-untyped]
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+    bucket, _, prefix = url.removeprefix(S3).partition("/")
+    try:
+        client, keys = boto3.client("s3"), []
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            keys += [item["Key"] for item in page.get("Contents", []) if re.fullmatch(pattern, item["Key"])]
+        for key in keys:
+            target = _fetched.get() / bucket / key
+            target.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(bucket, key, str(target))
+    except (BotoCoreError, ClientError) as error:
+        raise ProgrammingError(
+            msg=f"Failed to access remote file: {error}. Please check your credentials",
+            errno=REMOTE_FILE_ERROR,
+        ) from error
+    return f"{S3}{bucket}/", keys
+
+
+def literal_of_file(url: str) -> exp.Literal:
+    """Name a file to DuckDB: one from S3 by where it was fetched to."""
+    if url.startswith(S3):
+        return exp.Literal.string(escape(str(_fetched.get() / url.removeprefix(S3))))
+    return _stock_literal(url)
 
 
 def inserts_with_metadata(

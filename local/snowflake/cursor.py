@@ -47,15 +47,24 @@ class Cursor(FakeSnowflakeCursor):
                 raise ProgrammingError(msg=message, errno=90001, sqlstate="22000") from error
 
     def _execute_when_unlocked(self, command: str, *args: Any, **kwargs: Any) -> FakeSnowflakeCursor:
-        """Try again while another transaction holds the rows: Snowflake waits, DuckDB fails at once."""
+        """Try again while another transaction holds the rows: Snowflake waits, DuckDB fails at once.
+
+        Inside a transaction only its first statement can be tried again: the conflict ends the transaction.
+        """
         deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
         while True:
-            in_transaction = self._conn._in_transaction
+            in_transaction, unused = self._conn._in_transaction, self._conn.unused
             try:
-                return super().execute(command, *args, **kwargs)
+                done = super().execute(command, *args, **kwargs)
             except duckdb.TransactionException as error:
-                if in_transaction or "onflict" not in str(error) or time.monotonic() > deadline:
+                lost = in_transaction and not unused
+                if lost or "onflict" not in str(error) or time.monotonic() > deadline:
                     raise
+            else:
+                self._conn.unused = self._conn.unused and not unused
+                return done
+            if in_transaction:
+                self._conn.begin_anew()
             self._conn.roll_back_idle_blockers()
             time.sleep(RETRY_SECONDS)
 
@@ -113,13 +122,13 @@ class Cursor(FakeSnowflakeCursor):
     def _copy(self, statement: exp.Copy, params: MutableParams | None) -> None:
         """Run a COPY in one transaction: stock loads each file in one of its own."""
         session = self._conn
-        if not copy.name_files(
-            statement, self._duck_conn, session.database, session.schema, session.table_stages
-        ):
-            super()._execute(parse_one(copy.NO_FILES))
-            return
-        with session.one_transaction() if session._autocommit else nullcontext():
-            super()._execute(statement, params)
+        where = session.database, session.schema, session.table_stages
+        with copy.fetching():
+            if not copy.name_files(statement, self._duck_conn, *where):
+                super()._execute(parse_one(copy.NO_FILES))
+                return
+            with session.one_transaction() if session._autocommit else nullcontext():
+                super()._execute(statement, params)
 
     def _begin_or_end(self, statement: Expr) -> None:
         """Keep account of explicit transactions; BEGIN within one does nothing, as in Snowflake.
@@ -131,3 +140,4 @@ class Cursor(FakeSnowflakeCursor):
         self._conn._in_transaction = nested  # over with COMMIT or ROLLBACK, however that turns out
         super()._execute(transforms.SUCCESS_NOP if nested else statement)
         self._conn._in_transaction = begins
+        self._conn.unused = begins and not nested

@@ -24,6 +24,7 @@ def apply_patches() -> None:
     """Put our functions in the place of upstream's; doing it twice does no harm."""
     transforms.numeric_agg_implicit_cast = numbers.exact_sum
     copy_into._inserts = copy.inserts_with_metadata
+    copy_into.FileTypeHandler.file_literal = staticmethod(copy.literal_of_file)
     transforms.to_timestamp = try_cast_to_timestamp
     arrow.timestamp_to_sf_struct = null_timestamps
     info_schema.insert_table_comment_sql = comments.quoted_table_comment

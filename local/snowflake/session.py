@@ -22,7 +22,11 @@ DDL = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
 
 
 class Session(FakeSnowflakeConnection):
-    """One login. `failed` says that a statement failed inside its transaction, which is therefore gone."""
+    """One login.
+
+    `failed` says that a statement failed inside its transaction, which is therefore gone; `unused`, that a
+    transaction was begun and nothing done in it so far.
+    """
 
     _autocommit: bool
     _in_transaction: bool  # upstream counts only implicit transactions; here it is true after BEGIN, too
@@ -31,7 +35,7 @@ class Session(FakeSnowflakeConnection):
         super().__init__(*args, **kwargs)
         self.id = uuid.uuid4().hex
         self.parameters: dict[str, str] = {}
-        self.failed = False
+        self.failed = self.unused = False
         self._warehouse = warehouse
         self._turn = threading.RLock()
         self._last_used = time.monotonic()
@@ -74,6 +78,11 @@ class Session(FakeSnowflakeConnection):
         except duckdb.TransactionException:
             self.failed = self._in_transaction
             self.roll_back()
+
+    def begin_anew(self) -> None:
+        """Put a fresh transaction in the place of one that ended in a conflict."""
+        self._duck_conn.rollback()
+        self._duck_conn.begin()
 
     def roll_back(self) -> None:
         """Roll back whatever is open."""

@@ -70,3 +70,26 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield start
     for service in reversed(started):
         service.kill()
+
+
+@pytest.fixture(scope="module")
+def serve_warehouse(start_service: Callable[..., Service]) -> Callable[..., Any]:
+    """Start an embedded Snowflake with all of sql/ applied; give the pipeline's block for it."""
+    from prefect_snowflake import SnowflakeCredentials
+
+    from blocks.warehouse import SalesWarehouse
+    from tasks.migrations import migrate
+
+    def serve(processed_url: str, *arguments: str) -> SalesWarehouse:
+        block = SalesWarehouse(
+            credentials=SnowflakeCredentials(account="local", user="u", password="p"),
+            database="SALES_DW",
+            warehouse="W",
+            schema="RAW",
+            server_url=start_service("snowflake", *arguments).facts["url"],
+        )
+        values = {"processed_url": processed_url, "stage_options": "", "database": "SALES_DW"}
+        list(migrate(block, values))
+        return block
+
+    return serve

@@ -238,7 +238,10 @@ def test_refusals_have_the_real_shape(client):
         ),
         ({"tasks": [{"task_key": "a", "spark_python_task": python}] * 2}, "present and unique"),
         ({"tasks": [{"task_key": "a", "notebook_task": {}}]}, "spark_python_task only"),
-        ({"tasks": [{"task_key": "a", "spark_python_task": {"python_file": "s3://b/a.py"}}]}, "file:// only"),
+        (
+            {"tasks": [{"task_key": "a", "spark_python_task": {"python_file": "dbfs:/a.py"}}]},
+            "file:// and s3://",
+        ),
     ]:
         status, code, message = refusal(client, "submit", json.dumps(order))
         assert (status, code) == (400, wrong)

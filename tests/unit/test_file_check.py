@@ -27,6 +27,13 @@ def test_good_headers_pass(feed, tmp_path):
     assert fault(feed, tmp_path, f"\ufeff{HEADER}\r\n1,2".encode()) is None
     assert fault(feed, tmp_path, f"extra,{HEADER}\n".encode()) is None
     assert fault(feed, tmp_path, gzip.compress(HEADER.encode()), "a.csv.gz") is None
+    assert fault(feed, tmp_path, f"\n\r\n{HEADER}\n".encode()) is None
+
+
+def test_a_column_named_twice_and_a_file_that_is_no_csv_are_refused(feed, tmp_path):
+    twice = fault(feed, tmp_path, f"{HEADER},quantity\n".encode())
+    assert twice.startswith("names the columns quantity more than once")
+    assert fault(feed, tmp_path, b'{"a": "' + b"x" * 200_000).startswith("has no header that can be read")
 
 
 def test_missing_columns_are_named_with_those_found(feed, tmp_path):
@@ -48,5 +55,6 @@ def test_a_wrong_encoding_names_byte_and_place(feed, tmp_path):
 
 def test_broken_compression_says_so(feed, tmp_path):
     assert fault(feed, tmp_path, b"not gzip", "a.csv.gz").startswith("cannot be unpacked")
-    cut = gzip.compress(HEADER.encode() * 1000)[:-20]
-    assert fault(feed, tmp_path, cut[:30], "b.csv.gz").startswith("cannot be unpacked")
+    lines = "".join(f"{number * 7919}\n" for number in range(50_000))
+    cut = gzip.compress(f"{HEADER}\n{lines}".encode())
+    assert fault(feed, tmp_path, cut[: len(cut) // 2], "b.csv.gz").startswith("cannot be unpacked")
