@@ -78,7 +78,7 @@ def test_an_arrival_starts_a_run_of_its_feed(deployed):
     main = deployed["flows/run_sales_pipeline.py:run_sales_pipeline"]
     emit_event(
         "sales.file.arrived",
-        resource={"prefect.resource.id": "sales.drop.online_retail"},
+        resource={"prefect.resource.id": "sales.drop.of_this_test"},
         payload={"feed": "online_retail"},
     )
     EventsWorker.drain_all(timeout=5)
