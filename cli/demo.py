@@ -27,6 +27,7 @@ from blocks.settings import (
 from cli.console import output, prefect_at, prepare_prefect, progress, say, settings_or_fail, step
 from local.stack import Stack, owner, running
 
+HEAVY_IMPORTS = ("blocks.register", "flows.run_sales_pipeline", "great_expectations")
 SEED = 7
 STORE_FILES, STORE_ROWS = 5, 20_000
 OWN_FEED = "store_sales"
@@ -66,17 +67,17 @@ def demo(
     where = load_stack_settings()
     files = input_files(feed, input_path)
     prepare_prefect(where.home, embedded=True)
-    imports = threading.Thread(target=_import_what_is_heavy, daemon=True)
-    imports.start()
-    with terminated_as_interrupt(), stack(where, keep) as settings, after(imports), prefect_at(settings):
+    with terminated_as_interrupt(), imports_ahead() as imported, stack(where, keep) as settings:
+        imported.wait()
         from cli.stack import prepare
 
-        prepare(settings)
-        fill_drop(settings, feed, files, input_path)
-        publish_events(settings, where.home, events)
-        # What fill_drop puts there appears whole.
-        summary = run_flow(feed, rebuild, settle_seconds=0)
-        show(settings, where.build, summary, as_json)
+        with prefect_at(settings):
+            prepare(settings)
+            fill_drop(settings, feed, files, input_path)
+            publish_events(settings, where.home, events)
+            # What fill_drop puts there appears whole.
+            summary = run_flow(feed, rebuild, settle_seconds=0)
+            show(settings, where.build, summary, as_json)
         if keep:
             ui = (settings.prefect_api_url or "").removesuffix("/api")
             say(f"The stack stays up; Prefect's UI is {ui}. `sales down` stops it.")
@@ -86,16 +87,29 @@ def demo(
 
 
 @contextmanager
-def after(imports: threading.Thread) -> Iterator[None]:
-    """Go on when the imports are done: two threads that import the same modules may lock each other out."""
-    imports.join()
-    yield
+def imports_ahead() -> Iterator[threading.Event]:
+    """Import, while the servers start, what takes ten seconds to import; set the event given when it is done.
 
+    Whoever needs these modules waits for the event: two threads that import the same ones may lock each other
+    out. The thread is never left behind: an interpreter that ends during its imports may abort.
+    """
+    unwanted, done = threading.Event(), threading.Event()
 
-def _import_what_is_heavy() -> None:
-    """Import, while the servers start, what takes ten seconds to import and is needed soon."""
-    for module in ("blocks.register", "flows.run_sales_pipeline", "great_expectations"):
-        importlib.import_module(module)
+    def import_each() -> None:
+        try:
+            for module in HEAVY_IMPORTS:
+                if not unwanted.is_set():
+                    importlib.import_module(module)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=import_each)
+    thread.start()
+    try:
+        yield done
+    finally:
+        unwanted.set()
+        thread.join()
 
 
 def run(feed: Feed = OWN_FEED, as_json: Json = False, rebuild: Rebuild = False) -> None:
