@@ -1,7 +1,7 @@
 """The batch job: CSV files of one feed in, checked sales lines, rejected lines and an exact account out.
 
 Run as `sales_batch.py --spec <uri>`; the JSON file there says everything (see `blocks/feeds.py`, job_spec):
-    {batch_id, feed: {…}, contract: {…}, files: [{uri, name, checksum}], output}
+    {batch_id, feed: {…}, contract: {…}, files: [{uri, name, checksum, file_name, from_name}], output}
 and the job replaces everything under `output` by
     valid/*.parquet       contract columns + batch_id, file_name, file_line; times in UTC without zone
     quarantine/*.parquet  source, batch_id, file_name, file_line, rule_ids (comma separated), raw_line
@@ -9,51 +9,58 @@ and the job replaces everything under `output` by
                           rows_quarantined, rows_duplicate, rules: {id: rows}}], totals: {rows_read, …}}
 
 Every data line (not the header, not an empty line) ends in exactly one place: quarantined with every rule it
-breaks, dropped as an exact duplicate of an earlier valid line (equal in all contract columns), or valid. The
-same batch gives the same rows, whatever the number of cores and splits.
+breaks, dropped as an exact duplicate of an earlier valid line (equal in all contract columns; the feed may
+have duplicates kept or quarantined instead), or valid. The same batch gives the same rows, whatever the
+number of cores and splits.
 
-It needs pyspark and nothing else, reads and writes wherever Spark can, and leaves master, memory and other
-settings of the place to the place.
+The text is read once: every line is judged and staged as Parquet, and each later step reads the columns it
+needs from there. Lines are numbered by counting those of each split, duplicates found by a hash; nothing wide
+is shuffled or sorted, so memory does not grow with the rows, no frequent value holds up the others, and
+thousands of small files leave as a few large ones. It needs pyspark and nothing else.
 """
 
 import argparse
 import csv
 import json
+import operator
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import reduce
-from typing import Any, NamedTuple
-from urllib.parse import unquote
+from typing import Any
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
-from pyspark.sql import Column, DataFrame, Observation, Row, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 (PySpark's own idiom)
 
-# What the meaning of the output rests on; everything else is the cluster's to decide.
-MEANING = {"spark.sql.session.timeZone": "UTC", "spark.sql.legacy.timeParserPolicy": "CORRECTED"}
+SETTINGS = {
+    # What the meaning of the output rests on; what is not here is the cluster's to decide.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    # Java never compiles a method of more than 8000 bytes: several short ones are faster than a stage's one.
+    "spark.sql.codegen.hugeMethodLimit": "8000",
+    # Thousands of files are listed by a few tasks, not by a task each.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "16",
+    "spark.sql.files.maxRecordsPerFile": "5000000",
+}
 COUNTS = ("rows_read", "rows_valid", "rows_quarantined", "rows_duplicate")
-NUMBERING = "path string, block_start bigint, file_name string, header_line bigint, shift bigint"
-SPARK_TYPES = {"string": "string", "integer": "int", "long": "bigint", "timestamp": "timestamp_ntz"}
+SPARK_TYPES = {"integer": "int", "long": "bigint", "timestamp": "timestamp_ntz"}  # others are called the same
+CHECKS: dict[str, Callable[..., Column]] = {
+    "not_equal": operator.ne, "at_least": operator.ge, "greater_than": operator.gt, "at_most": operator.le,
+    "less_than": operator.lt, "between": Column.between, "one_of": Column.isin,
+}  # fmt: skip
 LINEAGE = ("batch_id", "file_name", "file_line")
 QUARANTINE = ("source", *LINEAGE, "rule_ids", "raw_line")
+DUPLICATE = "duplicate_row"
 NO_HEADER = 0
+LONGEST_FILE = 2**40  # lines; a line's place in its batch is one number, file * LONGEST_FILE + file_line
+OPEN_AT_ONCE = 16
 Spec = dict[str, Any]
 
 
 class BatchError(Exception):
     """The batch cannot be done as it is; the text says what to change."""
-
-
-class Input(NamedTuple):
-    """A file with lines: its uri, how Spark lists it, its rows' file_name, line of its header, its columns."""
-
-    uri: str
-    path: str
-    file_name: str
-    header_line: int
-    columns: tuple[str, ...]
 
 
 def _hadoop(spark: SparkSession, uri: str) -> tuple[Any, Any, Any]:
@@ -63,99 +70,89 @@ def _hadoop(spark: SparkSession, uri: str) -> tuple[Any, Any, Any]:
     return java, path.getFileSystem(spark._jsc.hadoopConfiguration()), path
 
 
-def _read_text(spark: SparkSession, uri: str) -> str:
-    _, system, path = _hadoop(spark, uri)
-    with closing(system.open(path)) as stream:
-        return bytes(stream.readAllBytes()).decode("utf-8")
+def _remove(spark: SparkSession, folder: str, *names: str) -> None:
+    for name in names:
+        _, system, path = _hadoop(spark, f"{folder}/{name}")
+        system.delete(path, True)
 
 
-def _write_text(spark: SparkSession, uri: str, text: str) -> None:
-    _, system, path = _hadoop(spark, uri)
-    with closing(system.create(path, True)) as stream:
-        stream.write(bytearray(text, "utf-8"))
-
-
-def _first_line(spark: SparkSession, uri: str) -> tuple[int, bytes]:
-    """Give number and bytes of the first line that is not empty, (0, b"") for a file without one."""
-    java, system, path = _hadoop(spark, uri)
-    codec = java.org.apache.hadoop.io.compress.CompressionCodecFactory(system.getConf()).getCodec(path)
-    with closing(system.open(path)) as stream:
-        content = codec.createInputStream(stream) if codec else stream
-        # ISO-8859-1 maps every byte to one character and back.
-        reader = java.java.io.BufferedReader(java.java.io.InputStreamReader(content, "ISO-8859-1"))
-        number, line = 1, reader.readLine()
-        while line == "":
-            number, line = number + 1, reader.readLine()
-        return (0, b"") if line is None else (number, line.encode("iso-8859-1"))
-
-
-def open_input(spark: SparkSession, feed: Spec, file: Spec) -> Input | None:
+def open_input(spark: SparkSession, feed: Spec, file: Spec) -> Spec | None:
     """Find a file and read its header; None for a file without a line.
 
-    Raises BatchError if the file cannot be read, or its header lacks a mapped column or names it twice.
+    Adds path (its name in Spark), header_line and columns. Raises BatchError if the file cannot be read.
     """
     try:
-        _, system, path = _hadoop(spark, file["uri"])
-        listed = system.makeQualified(path).toString()
-        number, line = _first_line(spark, file["uri"])
+        java, system, path = _hadoop(spark, file["uri"])
+        path_in_spark = (
+            java.org.apache.hadoop.fs.Path(system.makeQualified(path).toString()).toUri().toString()
+        )
+        codec = java.org.apache.hadoop.io.compress.CompressionCodecFactory(system.getConf()).getCodec(path)
+        with closing(system.open(path)) as stream:
+            content = codec.createInputStream(stream) if codec else stream
+            # ISO-8859-1 maps every byte to one character and back.
+            reader = java.java.io.BufferedReader(java.java.io.InputStreamReader(content, "ISO-8859-1"))
+            number, line = 1, reader.readLine()
+            while line == "":
+                number, line = number + 1, reader.readLine()
     except Py4JJavaError as error:
         raise BatchError(f"{file['name']} cannot be read: {error.java_exception.toString()}") from error
-    if not number:
+    if line is None:
         return None
-    if feed["header"] is not True:
-        return Input(file["uri"], listed, file["file_name"], NO_HEADER, tuple(feed["header"]))
-    return Input(file["uri"], listed, file["file_name"], number, read_header(feed, file["name"], line))
+    found = file | {"path": path_in_spark, "header_line": NO_HEADER, "columns": feed["header"]}
+    if feed["header"] is True:
+        found |= {
+            "header_line": number,
+            "columns": read_header(feed, file["name"], line.encode("iso-8859-1")),
+        }
+    return found
 
 
-def read_header(feed: Spec, name: str, line: bytes) -> tuple[str, ...]:
-    """Split a header into its column names. Raises BatchError if a mapped column is missing or named twice."""
+def read_header(feed: Spec, name: str, line: bytes) -> list[str]:
+    """Split a header into its column names. Raises BatchError if a wanted column is missing or named twice."""
     text = line.decode(feed["encoding"], "replace").removeprefix("\ufeff")
     quoting: Spec = {"quotechar": feed["quote"]} if feed["quote"] else {"quoting": csv.QUOTE_NONE}
-    row = next(csv.reader([text], delimiter=feed["delimiter"], **quoting))
-    found = tuple(column.strip() for column in row)
-    wanted = dict.fromkeys(feed["columns"].values())
-    if missing := [column for column in wanted if column not in found]:
-        raise BatchError(f"{name}: the header lacks {', '.join(missing)}; found {', '.join(found)}")
-    if twice := [column for column in wanted if found.count(column) > 1]:
+    try:
+        found = [name.strip() for name in next(csv.reader([text], delimiter=feed["delimiter"], **quoting))]
+    except csv.Error as error:
+        raise BatchError(f"{name}: the header cannot be read: {error}") from error
+    if missing := [column for column in feed["file_columns"] if column not in found]:
+        shown = ", ".join(column[:40] for column in found[:20])
+        raise BatchError(f"{name}: the header lacks {', '.join(missing)}; found {shown}")
+    if twice := [column for column in feed["file_columns"] if found.count(column) > 1]:
         raise BatchError(f"{name}: the header names {', '.join(twice)} more than once")
     return found
 
 
-def read_lines(spark: SparkSession, uris: list[str]) -> DataFrame:
-    """Read files as physical lines: value, path, block_start (of the split in its file), id.
+def read_lines(spark: SparkSession, inputs: list[Spec], feed: Spec) -> DataFrame:
+    """Read files as physical lines: _value (bytes), file (its rank in `inputs`), block_start (of the split), id.
 
-    `id` grows by one from line to line of a split, and is the same in every scan of this frame; so a line's
-    number follows from counting the lines of each split once, without a shuffle.
+    `id` grows by one from line to line of a split. With each line comes what holds for all lines of its file:
+    width (how many columns), positions (of the wanted ones) and from_name (texts found in the file's name).
     """
-    literal = [re.sub(r"([\\{}\[\]*?])", r"\\\1", uri) for uri in uris]  # no file name is a pattern
-    return spark.read.text(literal).select(
+    table = []
+    for rank, file in enumerate(inputs):
+        row = {
+            "path": file["path"],
+            "file": rank,
+            "from_name": file["from_name"],
+            "width": len(file["columns"]),
+        }
+        table.append(row | {"positions": [file["columns"].index(column) for column in feed["file_columns"]]})
+    literal = [re.sub(r"([\\{}\[\]*?])", r"\\\1", file["uri"]) for file in inputs]  # no name is a pattern
+    lines = spark.read.load(literal, "text", "value string").select(
         F.col("value").alias("_value"),
         F.col("_metadata.file_path").alias("path"),
         F.col("_metadata.file_block_start").alias("block_start"),
         F.monotonically_increasing_id().alias("id"),
     )
+    schema = "path string, file int, from_name array<string>, width int, positions array<int>"
+    return lines.join(_small_table(spark, table, schema), "path")
 
 
-def survey(lines: DataFrame) -> list[Row]:
-    """Count every split's lines, and those that are not empty (filled); in the order of the files."""
-    filled = F.count_if(F.col("_value") != "").alias("filled")
-    counts = F.min("id").alias("first_id"), F.count("*").alias("lines"), filled
-    return sorted(lines.groupBy("path", "block_start").agg(*counts).collect())
-
-
-def number_lines(lines: DataFrame, splits: list[Row], inputs: list[Input]) -> DataFrame:
-    """Give file_name, file_line (the first is 1) and _value of every data line."""
-    files, before, table = {file.path: file for file in inputs}, Counter[str](), []
-    for split in splits:
-        file, shift = files[unquote(split.path)], before[split.path] + 1 - split.first_id
-        where = {"path": split.path, "block_start": split.block_start, "shift": shift}
-        table.append(where | {"file_name": file.file_name, "header_line": file.header_line})
-        before[split.path] += split.lines
-    rows = F.inline(F.from_json(F.lit(json.dumps(table)), f"array<struct<{NUMBERING}>>"))
-    numbered = lines.join(F.broadcast(lines.sparkSession.range(1).select(rows)), ["path", "block_start"])
-    file_line = F.col("id") + F.col("shift")
-    is_data = (F.col("_value") != "") & (file_line != F.col("header_line"))
-    return numbered.where(is_data).select("file_name", file_line.alias("file_line"), "_value")
+def _small_table(spark: SparkSession, rows: list[Spec], schema: str) -> DataFrame:
+    """Give rows as a table that travels with the plan: no job of its own, no Python worker."""
+    content = F.from_json(F.lit(json.dumps(rows)), f"array<struct<{schema}>>")
+    return F.broadcast(spark.range(1).select(F.inline(content)))
 
 
 def decode_lines(lines: DataFrame, encoding: str) -> DataFrame:
@@ -176,59 +173,68 @@ def decode_lines(lines: DataFrame, encoding: str) -> DataFrame:
     return lines.withColumns({"_readable": readable, "raw_line": raw_line}).drop("_value")
 
 
-def split_line(line: Column, feed: Spec, columns: int) -> Column:
-    """Split a line into an array of fields, each quoted as RFC 4180 has it or without any quote.
+def split_line(line: Column, feed: Spec, most: int) -> Column:
+    """Split a line into its fields, quoted as RFC 4180 has it or not; null if quotes are broken or fields too many.
 
-    Null if the quotes are broken. Most lines have none, and splitting those is five times faster.
+    Most lines have no quote, and splitting those is five times faster.
     """
     delimiter, quote = re.escape(feed["delimiter"]), re.escape(feed["quote"])
-    plain = F.split(line, delimiter, -1)
+    plain = F.split(line, delimiter, most + 1)  # one too many says enough; a broken line may have millions
     if not quote:
         return plain
     # Possessive: every character is tried once, however broken the line.
     field = f"(?:{quote}[^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+{quote}|[^{quote}{delimiter}]*+)"
-    intact = line.rlike(f"^{field}(?:{delimiter}{field}){{{columns - 1}}}\\z")
+    intact = line.rlike(f"^{field}(?:{delimiter}{field}){{0,{most - 1}}}\\z")
     found = F.regexp_extract_all(line, F.lit(f"(?<=^|{delimiter})({field})"))
+    # The lambda also parts the stage's generated code in two methods, each short enough for Java to compile.
     fields = F.transform(found, lambda field: _unquote(field, F.lit(feed["quote"])))
     return F.when(~F.contains(line, F.lit(feed["quote"])), plain).when(intact, fields)
 
 
 def _unquote(field: Column, quote: Column) -> Column:
     inner = F.substring(field, F.lit(2), F.length(field) - 2)
-    plain = F.replace(inner, F.concat(quote, quote), quote)
-    return F.when(F.startswith(field, quote), plain).otherwise(field)
+    return F.when(F.startswith(field, quote), F.replace(inner, F.concat(quote, quote), quote)).otherwise(
+        field
+    )
 
 
-def split_fields(lines: DataFrame, feed: Spec, header: tuple[str, ...]) -> DataFrame:
-    """Add the text of every mapped column, trimmed, null where nothing is; and _broken, the rule if unreadable."""
-    fields = F.when(F.col("_readable"), split_line(F.col("raw_line"), feed, len(header)))
-    texts = {}
-    for column, text in text_columns(feed).items():
-        texts[text] = F.nullif(F.trim(F.get("_fields", F.lit(header.index(column)))), F.lit(""))
-    malformed = F.coalesce(F.size("_fields") != len(header), F.lit(True))
+def read_texts(lines: DataFrame, feed: Spec, most: int) -> DataFrame:
+    """Add the text of every column, trimmed, null where nothing is; and _broken, the rule if there is no telling."""
+    line, names = F.col("raw_line"), feed["texts"]
+    # A byte order mark also comes before data: in files without a header, or put together from several.
+    marked = F.when(F.startswith(line, F.lit("\ufeff")), F.substring(line, 2, 2**31 - 1)).otherwise(line)
+    lines = lines.withColumn("_line", F.when(F.col("_readable"), marked))
+    lines = lines.withColumn("_fields", split_line(F.col("_line"), feed, most))
+    malformed = F.coalesce(F.size("_fields") != F.col("width"), F.lit(True))
     broken = F.when(~F.col("_readable"), "encoding_invalid").when(malformed, "malformed_row")
-    return lines.withColumn("_fields", fields).withColumns(texts | {"_broken": broken})
+    fields = [F.get("_fields", F.get("positions", F.lit(n))) for n in range(len(feed["file_columns"]))]
+    lines = lines.withColumns({f"_{n}": F.nullif(F.trim(field), F.lit("")) for n, field in enumerate(fields)})
+    for number, (column, how) in enumerate(feed["derived"].items()):
+        text = F.get("from_name", F.lit(number))  # null unless derived from the file's name
+        if how["substring"]:
+            text = F.substring(names[how["substring"]], how["start"], how["length"])
+        elif how["concat"]:
+            parts = [part for c in how["concat"] for part in (F.lit(how["separator"]), F.col(names[c]))]
+            text = F.concat(*parts[1:])  # null if one of them is missing
+        lines = lines.withColumn(names[column], F.nullif(F.trim(text), F.lit("")))
+    return lines.withColumn("_broken", broken)
 
 
-def text_columns(feed: Spec) -> dict[str, str]:
-    """Give for every mapped column of the file, in order of names, the name its text has in our frames."""
-    return {column: f"_{position}" for position, column in enumerate(sorted(set(feed["columns"].values())))}
-
-
-def read_value(text: Column, kind: str, timestamps: Spec) -> Column:
-    """Read text as a contract type; null if it is not exactly that (nothing is rounded or guessed)."""
+def read_value(text: Column, kind: str, feed: Spec) -> Column:
+    """Read text as a type of Spark's; null if it is not exactly that (nothing is rounded or guessed)."""
     if kind == "string":
         return text
-    if kind == "timestamp":
-        zone = timestamps["time_zone"]
-        return F.coalesce(*(_read_time(text, form, zone) for form in timestamps["formats"]))
+    if kind == "timestamp_ntz":
+        zone = feed["timestamps"]["time_zone"]
+        return F.coalesce(*(_read_time(text, form, zone) for form in feed["timestamps"]["formats"]))
+    point, thousands = re.escape(feed["decimal"]), re.escape(feed["thousands"])
+    whole = rf"(?:\d{{1,3}}(?:{thousands}\d{{3}})++|\d*+)" if thousands else r"\d*+"
     scale = re.fullmatch(r"decimal\(\d+,(\d+)\)", kind)
-    number = rf"^[+-]?(?=\.?\d)\d*+(?:\.\d{{0,{scale[1]}}})?\z" if scale else r"^[+-]?\d+\z"
-    return F.when(text.rlike(number), text.try_cast(_spark_type(kind)))
-
-
-def _spark_type(kind: str) -> str:
-    return SPARK_TYPES.get(kind, kind)  # decimal(p,s) is called the same
+    fraction = rf"(?:{point}\d{{0,{scale[1]}}})?" if scale else ""
+    number = text.rlike(rf"^[+-]?(?={point}?\d){whole}{fraction}\z")
+    if point + thousands != r"\.":
+        text = F.translate(text, feed["decimal"] + feed["thousands"], ".")  # thousands become nothing
+    return F.when(number, text.try_cast(kind))
 
 
 def _read_time(text: Column, form: str, time_zone: str) -> Column:
@@ -239,47 +245,33 @@ def _read_time(text: Column, form: str, time_zone: str) -> Column:
     return utc.cast("timestamp_ntz")
 
 
-def content_number(feed: Spec) -> Column:
-    """Number a line by its content: 63 bits of xxHash64 over the mapped columns' texts, in order of their names.
+def content_number(texts: list[str]) -> Column:
+    """Number a line by its content: 63 bits of xxHash64, from seed 42 on each text's hash the next one's seed.
 
-    For sources that do not number their lines. A position would change with the next export, so only its
-    content tells a line of an order from the others: the same line has the same number in every file, batch
-    and order of arrival. Each text's hash seeds the next one's, from seed 42; a missing text counts as empty.
+    For sources that do not number their lines. A position would change with the next export; the content has
+    the same number in every file, batch and order of arrival. A missing text counts as empty.
     """
-    texts = (F.coalesce(text, F.lit("")) for text in text_columns(feed).values())
-    return F.xxhash64(*texts).bitwiseAND(F.lit(2**63 - 1))
+    given = (F.coalesce(text, F.lit("")) for text in texts)
+    return F.xxhash64(*given).bitwiseAND(F.lit(2**63 - 1))
 
 
 def breaks(rule: Spec, kind: str) -> Column:
     """Tell whether a line breaks a rule; null if the value is missing or unreadable, which is said elsewhere."""
-    value, given = F.col(rule["column"]), rule["value"]
-    wanted = [_literal(item, kind) for item in (given if isinstance(given, list) else [given])]
-    kept = {
-        "not_equal": lambda: value != wanted[0],
-        "at_least": lambda: value >= wanted[0],
-        "greater_than": lambda: value > wanted[0],
-        "at_most": lambda: value <= wanted[0],
-        "less_than": lambda: value < wanted[0],
-        "between": lambda: value.between(*wanted),
-        "one_of": lambda: value.isin(*wanted),
-    }
-    return ~kept[rule["check"]]()
-
-
-def _literal(given: Any, kind: str) -> Column:
-    text = F.lit(str(given))
-    return (F.to_timestamp(text) if kind == "timestamp" else text).cast(_spark_type(kind))
+    given = rule["value"] if isinstance(rule["value"], list) else [rule["value"]]
+    texts = (F.lit(str(value)) for value in given)
+    wanted = [(F.to_timestamp(text) if kind == "timestamp_ntz" else text).cast(kind) for text in texts]
+    return ~CHECKS[rule["check"]](F.col(rule["column"]), *wanted)
 
 
 def judge(lines: DataFrame, feed: Spec, contract: Spec) -> DataFrame:
-    """Add the contract's columns with their types, and rule_ids: every broken rule in order, or empty."""
-    kinds = {name: column["type"] for name, column in contract["columns"].items()}
-    texts = {name: F.col(text_columns(feed)[column]) for name, column in feed["columns"].items()}
+    """Add the contract's columns, typed, and rule_ids: every broken rule, "" for none, null for an empty line."""
+    kinds = {name: SPARK_TYPES.get(c["type"], c["type"]) for name, c in contract["columns"].items()}
+    texts = {name: F.col(feed["texts"][column]) for name, column in feed["columns"].items()}
     texts |= {name: F.lit(text) for name, text in feed["constants"].items()}
-    values = {name: F.lit(None).cast(_spark_type(kind)) for name, kind in kinds.items()}
-    values |= {name: read_value(text, kinds[name], feed["timestamps"]) for name, text in texts.items()}
+    values = {name: F.lit(None).cast(kind) for name, kind in kinds.items()}
+    values |= {name: read_value(text, kinds[name], feed) for name, text in texts.items()}
     if feed["line_number"] == "content":
-        values["line_number"] = content_number(feed)
+        values["line_number"] = content_number([feed["texts"][column] for column in feed["key"]])
     rules: dict[str, Column] = {}
     for name in (name for name in kinds if name in texts):
         if contract["columns"][name]["required"]:
@@ -288,54 +280,75 @@ def judge(lines: DataFrame, feed: Spec, contract: Spec) -> DataFrame:
             rules[f"{name}_invalid"] = texts[name].isNotNull() & F.isnull(name)
     rules |= {rule["id"]: breaks(rule, kinds[rule["column"]]) for rule in contract["rules"] + feed["rules"]}
     broken = F.concat_ws(",", *(F.when(condition, F.lit(rule_id)) for rule_id, condition in rules.items()))
-    return lines.withColumns(values).withColumn("rule_ids", F.coalesce("_broken", broken))
+    rule_ids = F.when(F.col("raw_line") != "", F.coalesce("_broken", broken))
+    return lines.withColumns(values).withColumn("rule_ids", rule_ids)
 
 
-def label_files(files: list[Spec]) -> list[Spec]:
-    """Give every file the file_name of its rows: its name, or with its checksum where two have one name."""
-    named = Counter(file["name"] for file in files)
-    labels = [f["name"] if named[f["name"]] == 1 else f"{f['name']} ({f['checksum'][:16]})" for f in files]
-    if len(set(labels)) < len(files):
-        raise BatchError(f"a file is given twice: {', '.join(sorted(labels))}")
-    return [file | {"file_name": label} for file, label in zip(files, labels, strict=True)]
+def stage_lines(spark: SparkSession, spec: Spec, inputs: list[Spec]) -> DataFrame:
+    """Judge every line of the files, headers and empty ones too, and write down what the next steps need."""
+    feed, columns, staged = spec["feed"], list(spec["contract"]["columns"]), f"{spec['output']}/staged"
+    lines = decode_lines(read_lines(spark, inputs, feed), feed["encoding"])
+    texts = read_texts(lines, feed, max((len(file["columns"]) for file in inputs), default=1))
+    rejected = F.lit(feed["duplicates"] == "quarantine") | (F.col("rule_ids") != "")
+    judged = judge(texts, feed, spec["contract"]).select(
+        *("file", "block_start", "id", *columns, "rule_ids"),
+        F.when(rejected, F.col("raw_line")).alias("raw_line"),
+        F.when(F.col("rule_ids") == "", F.xxhash64(*columns)).alias("hash"),
+    )
+    judged.write.mode("overwrite").parquet(staged)
+    return spark.read.schema(judged.schema).parquet(staged)
 
 
-def judge_files(spark: SparkSession, spec: Spec, inputs: list[Input]) -> tuple[DataFrame, Counter[str]]:
-    """Give every data line judged, and their number by file_name; files of one header are read together."""
-    feed, contract, rows_read = spec["feed"], spec["contract"], Counter[str]()
-    kinds = {name: _spark_type(column["type"]) for name, column in contract["columns"].items()}
-    kinds |= {"file_name": "string", "file_line": "bigint", "rule_ids": "string", "raw_line": "string"}
-    judged = []
-    for header in dict.fromkeys(file.columns for file in inputs):
-        alike = [file for file in inputs if file.columns == header]
-        lines = read_lines(spark, [file.uri for file in alike])
-        splits = survey(lines)
-        for file in alike:
-            filled = sum(split.filled for split in splits if unquote(split.path) == file.path)
-            rows_read[file.file_name] = filled - (file.header_line != NO_HEADER)
-        numbered = decode_lines(number_lines(lines, splits, alike), feed["encoding"])
-        judged.append(judge(split_fields(numbered, feed, header), feed, contract).select(*kinds))
-    nothing = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
-    every = reduce(DataFrame.unionAll, judged or [spark.createDataFrame([], nothing)])
-    return every.withColumn("batch_id", F.lit(spec["batch_id"])), rows_read
+def number_lines(staged: DataFrame, inputs: list[Spec]) -> tuple[DataFrame, Counter[str]]:
+    """Give the data lines with file_name, file_line (the first is 1) and place; and their number by file_name."""
+    read, before, table = Counter[str](), Counter[int](), []
+    counts = F.min("id").alias("first_id"), F.count("*").alias("lines"), F.count("rule_ids").alias("filled")
+    for split in sorted(staged.groupBy("file", "block_start").agg(*counts).collect()):
+        file, shift = inputs[split.file], before[split.file] + 1 - split.first_id
+        row = {"file": split.file, "block_start": split.block_start, "shift": shift}
+        table.append(row | {"file_name": file["file_name"], "header_line": file["header_line"]})
+        before[split.file] += split.lines
+        read[file["file_name"]] += split.filled
+    read.subtract(file["file_name"] for file in inputs if file["header_line"] != NO_HEADER)
+    schema = "file int, block_start bigint, shift bigint, file_name string, header_line bigint"
+    lines = staged.join(_small_table(staged.sparkSession, table, schema), ["file", "block_start"])
+    lines = lines.withColumn("file_line", F.col("id") + F.col("shift"))
+    is_data = F.col("rule_ids").isNotNull() & (F.col("file_line") != F.col("header_line"))
+    place = F.col("file") * F.lit(LONGEST_FILE) + F.col("file_line")
+    return lines.where(is_data).withColumn("place", place), read
 
 
-def write_valid(judged: DataFrame, columns: list[str], output: str) -> int:
-    """Write the valid lines, of equal ones the first by file and line; give the number of the others."""
-    valid = judged.where(F.col("rule_ids") == "").select(*columns, *LINEAGE)
-    # The hash comes first because one number sorts faster than fourteen columns.
-    equal = Window.partitionBy(F.xxhash64(*columns), *columns).orderBy("file_name", "file_line")
-    counted = Observation()
-    copies = valid.withColumn("_copy", F.row_number().over(equal))
-    copies = copies.observe(counted, F.count_if(F.col("_copy") > 1).alias("dropped"))
-    copies.where(F.col("_copy") == 1).drop("_copy").write.mode("overwrite").parquet(f"{output}/valid")
-    return int(counted.get["dropped"])
+def repeated_hashes(staged: DataFrame) -> DataFrame:
+    """Give the hashes that several valid lines have: few, so that few lines need be compared in full."""
+    counted = staged.where(F.col("hash").isNotNull()).groupBy("hash").count()
+    hashes = counted.where(F.col("count") > 1).select("hash").persist()
+    hashes.count()  # now Spark knows how few, and sends them to the lines rather than the lines to them
+    return hashes
 
 
-def write_quarantine(judged: DataFrame, source: str, output: str) -> None:
-    """Write the lines that break a rule, as they came."""
-    rejected = judged.where(F.col("rule_ids") != "").withColumn("source", F.lit(source)).select(*QUARANTINE)
-    rejected.write.mode("overwrite").parquet(f"{output}/quarantine")
+def find_copies(valid: DataFrame, hashes: DataFrame, columns: list[str]) -> DataFrame:
+    """Give the place of every line that equals an earlier one, by file_name and file_line, in all columns."""
+    alike = valid.join(hashes, "hash", "left_semi").select("place", *columns)
+    first = alike.groupBy(*columns).agg(F.min("place").alias("place")).select("place")
+    return alike.select("place").join(first, "place", "left_anti").persist()
+
+
+def write_lines(spec: Spec, lines: DataFrame, hashes: DataFrame) -> int:
+    """Write every line to its place, treating duplicates as the feed wants; give the number of those dropped."""
+    policy, columns, dropped = spec["feed"]["duplicates"], list(spec["contract"]["columns"]), 0
+    valid, rejected = lines.where(F.col("rule_ids") == ""), lines.where(F.col("rule_ids") != "")
+    if policy != "keep" and not hashes.isEmpty():
+        copies = find_copies(valid, hashes, columns)
+        found = copies.count()
+        again = valid.join(copies, "place", "left_semi").withColumn("rule_ids", F.lit(DUPLICATE))
+        valid = valid.join(copies, "place", "left_anti")
+        rejected, dropped = (rejected, found) if policy == "drop" else (rejected.unionByName(again), 0)
+    source, batch = F.lit(spec["feed"]["constants"]["source"]), F.lit(spec["batch_id"])
+    parts = {"valid": valid.withColumn("batch_id", batch).select(*columns, *LINEAGE)}
+    parts["quarantine"] = rejected.withColumns({"source": source, "batch_id": batch}).select(*QUARANTINE)
+    with ThreadPoolExecutor() as pool:  # side by side: most of a small batch is waiting for a cold JVM
+        list(pool.map(lambda part: parts[part].write.parquet(f"{spec['output']}/{part}", "overwrite"), parts))
+    return dropped
 
 
 def count_written(spark: SparkSession, output: str) -> dict[str, Counter[str]]:
@@ -352,9 +365,8 @@ def account(file: Spec, rows_read: int, written: Counter[str]) -> Spec:
     """Say what became of a file's lines, from the lines read and the lines written by rule_ids."""
     rules = Counter[str]()
     for ids, rows in written.items():
-        rules.update({rule_id: rows for rule_id in ids.split(",") if rule_id})
-    rejected = written.total() - written[""]
-    counts = (rows_read, written[""], rejected, rows_read - written.total())
+        rules.update(dict.fromkeys(filter(None, ids.split(",")), rows))
+    counts = (rows_read, written[""], written.total() - written[""], rows_read - written.total())
     whose = {"name": file["name"], "checksum": file["checksum"]}
     return whose | dict(zip(COUNTS, counts, strict=True)) | {"rules": dict(sorted(rules.items()))}
 
@@ -364,25 +376,27 @@ def run(spark: SparkSession, spec: Spec) -> Spec:
 
     Raises BatchError if a file cannot be read as this feed, or if the account does not close.
     """
-    for key, value in MEANING.items():
+    for key, value in SETTINGS.items():
         spark.conf.set(key, value)
-    output, files = spec["output"], label_files(spec["files"])
-    inputs = [found for file in files if (found := open_input(spark, spec["feed"], file))]
-    for part in ("valid", "quarantine", "_metrics.json"):
-        _, system, path = _hadoop(spark, f"{output}/{part}")
-        system.delete(path, True)
-    judged, rows_read = judge_files(spark, spec, inputs)
-    with ThreadPoolExecutor() as pool:  # side by side: most of a small batch is waiting for a cold JVM
-        valid = pool.submit(write_valid, judged, [*spec["contract"]["columns"]], output)
-        rejected = pool.submit(write_quarantine, judged, spec["feed"]["constants"]["source"], output)
-    rejected.result()
-    dropped, written = valid.result(), count_written(spark, output)
-    accounts = [account(file, rows_read[file["file_name"]], written[file["file_name"]]) for file in files]
+    output, files = spec["output"], spec["files"]
+    with ThreadPoolExecutor(OPEN_AT_ONCE) as pool:  # a far storage answers each call slowly
+        opened = pool.map(lambda file: open_input(spark, spec["feed"], file), files)
+        inputs = sorted((file for file in opened if file), key=lambda file: file["file_name"])
+    _remove(spark, output, "valid", "quarantine", "staged", "_metrics.json")
+    staged = stage_lines(spark, spec, inputs)
+    with ThreadPoolExecutor() as pool:
+        hashes, (lines, read) = pool.submit(repeated_hashes, staged), number_lines(staged, inputs)
+    dropped = write_lines(spec, lines, hashes.result())
+    _remove(spark, output, "staged")
+    written = count_written(spark, output)
+    accounts = [account(file, read[file["file_name"]], written[file["file_name"]]) for file in files]
     totals = {count: sum(entry[count] for entry in accounts) for count in COUNTS}
     if totals["rows_duplicate"] != dropped or any(entry["rows_duplicate"] < 0 for entry in accounts):
         raise BatchError(f"the account does not close: {totals}, but {dropped} duplicates were dropped")
     metrics = {"batch_id": spec["batch_id"], "files": accounts, "totals": totals}
-    _write_text(spark, f"{output}/_metrics.json", json.dumps(metrics))
+    _, system, path = _hadoop(spark, f"{output}/_metrics.json")
+    with closing(system.create(path, True)) as stream:
+        stream.write(json.dumps(metrics).encode())
     return metrics
 
 
@@ -392,7 +406,10 @@ def main() -> None:
     parser.add_argument("--spec", required=True, help="uri of the JSON file that describes the batch")
     options = parser.parse_args()
     spark = SparkSession.builder.appName("sales_batch").getOrCreate()
-    print(json.dumps(run(spark, json.loads(_read_text(spark, options.spec)))["totals"]))
+    _, system, path = _hadoop(spark, options.spec)
+    with closing(system.open(path)) as stream:
+        spec = json.loads(bytes(stream.readAllBytes()))
+    print(json.dumps(run(spark, spec)["totals"]))
 
 
 if __name__ == "__main__":

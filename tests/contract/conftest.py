@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import SparkSession
+
+from blocks.feeds import load_feed
+from local.java import find_java
+from local.spark_runtime import SparkRuntime
+from tests.contract.sales_batches import Batch
 
 START_SECONDS = 60
 
@@ -93,3 +99,24 @@ def serve_warehouse(start_service: Callable[..., Service]) -> Callable[..., Any]
         return block
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One Spark session for the whole test run, started as the embedded stack starts its runs."""
+    home = tmp_path_factory.mktemp("spark")
+    environment = SparkRuntime(home, find_java(home)).environment(home, {}, record=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JAVA_HOME", "SPARK_LOCAL_IP", "SPARK_SUBMIT_OPTS", "PYSPARK_SUBMIT_ARGS"):
+            patch.setenv(name, environment[name])
+        session = SparkSession.builder.getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def batch(spark: SparkSession, tmp_path: Path) -> Callable[..., Batch]:
+    """Make a batch of a feed by its name, with some of its declarations changed."""
+    return lambda feed="store_sales", **changes: Batch(
+        spark, tmp_path, load_feed(feed).model_copy(update=changes)
+    )

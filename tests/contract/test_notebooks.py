@@ -1,6 +1,5 @@
 """The notebooks, cell by cell on local Spark, over batches that the job has written."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +9,6 @@ from pyspark.sql import SparkSession
 
 from blocks.feeds import job_spec, load_contract, load_feed
 from blocks.settings import PROJECT
-from local.java import find_java
-from local.spark_runtime import SparkRuntime
 from spark_jobs import sales_batch
 
 NOTEBOOKS = PROJECT / "spark_jobs" / "notebooks"
@@ -20,18 +17,6 @@ HEADER = (
     "quantity,unit_price,currency,ordered_at,updated_at\n"
 )
 LINE = "A1,{},P1,Lamp,Home,C1,consumer,Spain,{},{},EUR,2025-01-31T08:15:00Z,2025-01-31T08:15:00Z\n"
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    home = tmp_path_factory.mktemp("spark")
-    environment = SparkRuntime(home, find_java(home)).environment(home, {}, record=False)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("JAVA_HOME", "SPARK_LOCAL_IP", "SPARK_SUBMIT_OPTS", "PYSPARK_SUBMIT_ARGS"):
-            patch.setenv(name, environment[name])
-        session = SparkSession.builder.getOrCreate()
-        yield session
-        session.stop()
 
 
 @pytest.fixture(scope="module")
