@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import singledispatch
-from pathlib import Path
+from pathlib import Path, PurePath
 from stat import S_ISREG
 from typing import Any
 from urllib.parse import urlsplit
@@ -84,7 +84,7 @@ def list_files(storage: Storage, prefix: str) -> Iterator[StoredFile]:
 def _(storage: LocalFileSystem, prefix: str) -> Iterator[StoredFile]:
     root = _folder(storage)
     for path in sorted((root / prefix).rglob("*"), key=Path.as_posix):
-        shown = not _hidden(path.relative_to(root / prefix))
+        shown = not is_hidden(path.relative_to(root / prefix))
         if shown and path.is_file() and (file := look(storage, path.relative_to(root).as_posix())):
             yield file
 
@@ -98,7 +98,7 @@ def _(storage: S3Bucket, prefix: str) -> Iterator[StoredFile]:
         for page in client.get_paginator("list_objects_v2").paginate(**where):
             for item in page.get("Contents", []):
                 below = item["Key"].removeprefix(where["Prefix"])
-                if below and not below.endswith("/") and not _hidden(Path(below)):
+                if below and not below.endswith("/") and not is_hidden(Path(below)):
                     path = item["Key"].removeprefix(f"{root}/" if root else "")
                     yield StoredFile(path, item["Size"], _version(item))
 
@@ -195,7 +195,8 @@ def _folder(storage: LocalFileSystem) -> Path:
     return Path(storage.basepath or ".").expanduser().resolve()
 
 
-def _hidden(path: Path) -> bool:
+def is_hidden(path: PurePath) -> bool:
+    """Say whether a file is not for readers: its name, or a folder's above it, starts with a dot or an underscore."""
     return any(part.startswith((".", "_")) for part in path.parts)
 
 

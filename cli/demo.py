@@ -40,7 +40,9 @@ Feed = Annotated[
 Input = Annotated[
     Path | None,
     typer.Option(
-        "--input", help="A CSV file, or a folder of them, of that feed. Without it: generated store sales."
+        "--input",
+        help="A CSV file (plain, .gz or in a .zip), or a folder of them, of that feed. "
+        "Without it: generated store sales.",
     ),
 ]
 Events = Annotated[int, typer.Option("--events", min=0, help="How many sales events to publish to Kafka.")]
@@ -124,7 +126,7 @@ def run(feed: Feed = OWN_FEED, as_json: Json = False, rebuild: Rebuild = False) 
 def input_files(feed_name: str, path: Path | None) -> list[Path]:
     """List the files to feed in. Raises WillNotHeal, before anything starts, if none can be loaded."""
     from blocks.feeds import load_feed
-    from tasks.file_check import header_fault
+    from tasks.file_check import nothing_to_load
 
     feed = load_feed(feed_name)
     if path is None:
@@ -144,7 +146,7 @@ def input_files(feed_name: str, path: Path | None) -> list[Path]:
         raise WillNotHeal(
             f"--input {path} has no file matching {feed.glob}, which the feed {feed_name} takes."
         )
-    faults = [f"{file.name} {fault}" for file in found if (fault := header_fault(feed, file))]
+    faults = [fault for file in found if (fault := nothing_to_load(feed, file))]
     if len(faults) == len(found):
         raise WillNotHeal("None of the files can be loaded. " + " ".join(faults[:3]))
     return found

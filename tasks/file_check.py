@@ -1,38 +1,54 @@
 """A first look at a file before a cluster is paid for: can it be this feed's at all?"""
 
 import csv
-import gzip
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from pathlib import Path
-from typing import IO, cast
 
 from blocks.feeds import Feed
+from tasks.unpacking import Unreadable, read_pieces, unpack
 
 # A header longer than this is no header; reading more of a broken file would only cost memory.
 HEADER_BYTES = 1 << 20
-CHUNK_BYTES = 1 << 20
+END_OF_LINE = re.compile(rb"[\r\n]")  # as Spark sees it
+TOLD = 3
+
+
+def nothing_to_load(feed: Feed, path: Path) -> str | None:
+    """Say, by name, why nothing in a file as it arrives can be loaded; None if something can."""
+    faults = []
+    for found in unpack(path, path.name, feed.encoding):
+        fault = found.fault or header_fault(feed, found.path)
+        if not fault:
+            return None
+        faults.append(f"{found.name} {fault}")
+    return " ".join(faults[:TOLD])
 
 
 def header_fault(feed: Feed, path: Path) -> str | None:
-    """Say why a file cannot be read as this feed, or None.
+    """Say why a file, made readable for Spark (see tasks/unpacking.py), cannot be read as this feed, or None.
 
-    Looks at the first line that is not empty: nothing in it, unreadable compression, wrong encoding, missing
-    or doubled columns. A compressed file is unpacked to its end: what Spark could not read would stop the
-    batches of every other file too.
+    Looks at the first line that is not empty: nothing in it, too much, wrong encoding, missing or doubled
+    columns. A .gz is unpacked to its end: what Spark could not read would stop the batches of every other file
+    too.
     """
     try:
         line = first_line(path)
-    except (OSError, EOFError, zlib.error) as error:
-        return f"cannot be unpacked ({error}). Send the file again."
+    except Unreadable as fault:
+        return str(fault)
     if not line:
         return "is empty. Send the file again, or remove it if there were no sales."
+    encoding = feed.encoding.replace("utf-16", "utf-8")  # as unpacking leaves it
     try:
-        text = line.decode(feed.encoding).lstrip("\ufeff")
+        text = line.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         return (
-            f"is not {feed.encoding}: byte 0x{line[error.start]:02x} at position {error.start}. "
+            f"is not {encoding}: byte 0x{line[error.start]:02x} at position {error.start}. "
+            f"Save it as {encoding}, or declare its encoding in the feed {feed.name}."
+        )
+    # Such text passes for any other encoding.
+    if text.count("\0") > len(text) // 4:
+        return (
+            "holds zero bytes as UTF-16 and UTF-32 do. "
             f"Save it as {feed.encoding}, or declare its encoding in the feed {feed.name}."
         )
     return _column_fault(feed, text) if feed.header is True else None
@@ -46,32 +62,29 @@ def _column_fault(feed: Feed, header: str) -> str | None:
         ]
     except csv.Error as error:
         return f"has no header that can be read ({error}). Is it a CSV file?"
-    wanted = dict.fromkeys(feed.columns.values())
     advice = f"Correct the file or the feed {feed.name}."
-    if missing := [column for column in wanted if column not in found]:
+    if missing := [column for column in feed.file_columns if column not in found]:
         shown = ", ".join(name[:40] for name in found[:20])
         return f"lacks the columns {', '.join(missing)} (found: {shown}). {advice}"
-    if twice := [column for column in wanted if found.count(column) > 1]:
+    if twice := [column for column in feed.file_columns if found.count(column) > 1]:
         return f"names the columns {', '.join(twice)} more than once. {advice}"
     return None
 
 
 def first_line(path: Path) -> bytes:
-    """Give the first line that is not empty, without its end; at most one MiB of it, nothing for an empty file.
+    """Give the first line that is not empty, without its end; nothing for a file without one.
 
-    Raises OSError, EOFError or zlib.error if the file is compressed and damaged anywhere.
+    Raises Unreadable if it is longer than a header can be, or if the file is compressed and damaged anywhere.
     """
-    with _opened(path) as file:
-        line = b""
-        while not line.strip() and (line := file.readline(HEADER_BYTES)):
+    pieces, start = read_pieces(path), b""
+    for piece in pieces:
+        start = (start + piece).lstrip(b"\r\n")
+        if len(start) > HEADER_BYTES or END_OF_LINE.search(start):
+            break
+    if path.suffix == ".gz":
+        for _ in pieces:
             pass
-        if path.suffix == ".gz":
-            while file.read(CHUNK_BYTES):
-                pass
-    return line.strip()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    with cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file:
-        yield file
+    line = END_OF_LINE.split(start, maxsplit=1)[0]
+    if len(line) > HEADER_BYTES:
+        raise Unreadable(f"begins with a line of more than {HEADER_BYTES:,} bytes. Is it a CSV file?")
+    return line

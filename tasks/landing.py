@@ -7,6 +7,7 @@ run goes on.
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,15 +26,20 @@ from blocks.warehouse import SalesWarehouse
 from tasks.arrival import settled_files
 from tasks.file_check import header_fault
 from tasks.retries import RETRY
+from tasks.unpacking import Unpacked, unpack
 
-CHUNK_BYTES = 1 << 20
 COPIES_AT_A_TIME = 8
 REFUSED_FOLDER = "refused"
+# Bytes of a file name: folders allow 255, of which storage and Spark want a few for files of their own.
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A file in raw storage: the name it came under, the hash of its bytes (SHA-256), where it lies."""
+    """A file in raw storage: the name it came under, hash (SHA-256) and size as it came, where it lies.
+
+    A member of an archive is a file of its own, named `<archive>/<member>`.
+    """
 
     name: str
     checksum: str
@@ -43,7 +49,7 @@ class LandedFile:
 
 @dataclass(frozen=True)
 class RefusedFile:
-    """A file that could not be read at all, with the reason; it lies in the drop's `refused` folder."""
+    """A file that could not be read at all, with the reason; what it came in lies in the drop's `refused` folder."""
 
     name: str
     checksum: str
@@ -67,13 +73,14 @@ class Landing:
     waiting: list[str]
 
 
-def checksum_of(path: Path) -> str:
-    """Hash a file's bytes with SHA-256, in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def raw_name(name: str) -> str:
+    """Give the name under which a file lies in raw storage: its own, if every file system can have it.
+
+    Hadoop takes a colon for the end of a scheme and a backslash for a slash, and Spark passes over what starts
+    with a dot or an underscore. The end of a name that is too long says most: what it is packed as.
+    """
+    plain = re.sub(r"[:\\\x00-\x1f\x7f]", "-", name)
+    return plain.encode()[-LONGEST_NAME:].decode(errors="ignore").lstrip("._") or "file"
 
 
 class Lander:
@@ -83,21 +90,23 @@ class Lander:
         self._drop, self._raw, self._feed = drop, raw, feed
         self._contents: dict[str, Lock] = {}
 
-    def land(self, file: StoredFile) -> Outcome | None:
-        """Copy one file to raw storage under its content's hash, or refuse it as a whole.
+    def land(self, file: StoredFile) -> list[Outcome]:
+        """Copy a file, or each file in an archive, to raw storage under its content's hash, or refuse it as a whole.
 
-        A file whose content is in raw storage already, under whatever name, is not copied again. None if the
-        file was written to meanwhile. It stays in the drop until `clear`.
+        Content that is in raw storage already, under whatever name, is not copied again. Nothing if the file
+        was written to meanwhile. It stays in the drop until `clear`.
         """
-        name = file.path.removeprefix(f"{self._feed.name}/")
+        name = self._name(file)
         with tempfile.TemporaryDirectory(prefix="landing-") as folder:
             local = download(self._drop, file.path, Path(folder) / Path(name).name)
             if look(self._drop, file.path) != file:
-                return None
-            checksum = checksum_of(local)
-            if reason := header_fault(self._feed, local):
-                return RefusedFile(name, checksum, file.size, reason)
-            return LandedFile(name, checksum, file.size, self._store(local, checksum))
+                return []
+            return [self._land(found) for found in unpack(local, name, self._feed.encoding)]
+
+    def _land(self, found: Unpacked) -> Outcome:
+        if reason := found.fault or header_fault(self._feed, found.path):
+            return RefusedFile(found.name, found.checksum, found.size, reason)
+        return LandedFile(found.name, found.checksum, found.size, self._store(found.path, found.checksum))
 
     def _store(self, local: Path, checksum: str) -> str:
         home = f"{self._feed.name}/{checksum[:16]}"
@@ -105,23 +114,32 @@ class Lander:
         with self._contents.setdefault(home, Lock()):
             if known := next(list_files(self._raw, home), None):
                 return known.path
-            upload(self._raw, local, f"{home}/{local.name}")
-            return f"{home}/{local.name}"
+            path = f"{home}/{raw_name(local.name)}"
+            upload(self._raw, local, path)
+            return path
 
-    def clear(self, file: StoredFile, outcome: Outcome) -> None:
-        """Empty the drop of a file that is safe elsewhere; a refused one is set aside with its reason.
+    def clear(self, file: StoredFile, outcomes: Sequence[Outcome]) -> None:
+        """Empty the drop of a file that is safe elsewhere; one refused, or in part, is set aside with the reasons.
 
         A file that was written again meanwhile stays: what it holds now has not been landed.
         """
         if look(self._drop, file.path) != file:
             return
-        if isinstance(outcome, RefusedFile):
+        if reasons := [self._reason(file, o) for o in outcomes if isinstance(o, RefusedFile)]:
             with tempfile.TemporaryDirectory(prefix="refused-") as folder:
                 aside, note = f"{REFUSED_FOLDER}/{file.path}", Path(folder) / "reason.txt"
                 upload(self._drop, download(self._drop, file.path, Path(folder) / "file"), aside)
-                note.write_text(outcome.reason + "\n")
+                note.write_text("".join(f"{reason}\n" for reason in reasons))
                 upload(self._drop, note, f"{aside}.reason.txt")
         delete(self._drop, file.path)
+
+    def _reason(self, file: StoredFile, refused: RefusedFile) -> str:
+        """Say why, and for a member of an archive, which."""
+        is_all = refused.name == self._name(file)
+        return refused.reason if is_all else f"{refused.name} {refused.reason}"
+
+    def _name(self, file: StoredFile) -> str:
+        return file.path.removeprefix(f"{self._feed.name}/")
 
 
 def write_manifest(raw: Storage, feed: Feed, outcomes: Sequence[Outcome]) -> str:
@@ -165,9 +183,11 @@ when not matched then insert (feed, checksum, file_name, path, size_bytes, refus
 def record_landing(warehouse: SalesWarehouse, feed: Feed, outcomes: Sequence[Outcome]) -> None:
     """Write the files to MONITORING.LANDED_FILES, each content once; what is there stays as it is.
 
-    Except a refusal: a file that comes again once its feed is mended is a file to load.
+    Except a refusal: a file that comes again once its feed is mended is a file to load. So is content that was
+    refused under one name (a .gz that was not called so) and landed under another.
     """
-    files = {outcome.checksum: asdict(outcome) for outcome in reversed(outcomes)}
+    by_worth = sorted(outcomes, key=lambda outcome: isinstance(outcome, RefusedFile))
+    files = {outcome.checksum: asdict(outcome) for outcome in reversed(by_worth)}
     with warehouse.session(query_tag="sales-land") as connection, connection.cursor() as cursor:
         cursor.execute(RECORD, {"feed": feed.name, "files": json.dumps(list(files.values()))})
 
@@ -191,16 +211,17 @@ def land(
     arrivals, lander = settled_files(drop, feed, settle_seconds), Lander(drop, raw, feed)
     with ThreadPoolExecutor(COPIES_AT_A_TIME) as copies:
         landed = dict(zip(arrivals.settled, copies.map(lander.land, arrivals.settled), strict=True))
-        outcomes = {file: outcome for file, outcome in landed.items() if outcome}
+        whole = {file: found for file, found in landed.items() if found}
+        outcomes = [outcome for found in whole.values() for outcome in found]
         if outcomes:
-            write_manifest(raw, feed, list(outcomes.values()))
-            record_landing(warehouse, feed, list(outcomes.values()))
-        list(copies.map(lander.clear, outcomes.keys(), outcomes.values()))
+            write_manifest(raw, feed, outcomes)
+            record_landing(warehouse, feed, outcomes)
+        list(copies.map(lander.clear, whole.keys(), whole.values()))
     pending = pending_files(warehouse, feed)
     unloaded = {file.checksum for file in pending}
-    refused = [outcome for outcome in outcomes.values() if isinstance(outcome, RefusedFile)]
-    known = sum(isinstance(o, LandedFile) and o.checksum not in unloaded for o in outcomes.values())
-    changed = [file.path for file in landed if file not in outcomes]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, RefusedFile)]
+    known = sum(isinstance(o, LandedFile) and o.checksum not in unloaded for o in outcomes)
+    changed = [file.path for file in landed if file not in whole]
     return Landing(pending, refused, known, arrivals.waiting + changed)
 
 

@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_stops_nobody(pipeline, next_d
     assert summary["status"] == "completed_with_refused_files"
     refused = summary["batch"]["refused_files"]
     assert [r["file"] for r in refused] == ["broken.csv"]
-    assert refused[0]["reason"].startswith("lacks the columns line_number, product_id")
+    assert refused[0]["reason"].startswith("lacks the columns country, currency, ")
     aside = pipeline.home / "storage/drop/refused/store_sales"
     assert (aside / "broken.csv.reason.txt").read_text() == refused[0]["reason"] + "\n"
     assert (aside / "broken.csv").read_text() == "order_id,amount\n1,2\n"
