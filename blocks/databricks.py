@@ -35,6 +35,12 @@ class DatabricksCluster(Block):
         default={"pipeline": "sales"}, description="Tags by which costs are told."
     )
     spark_conf: dict[str, str] = Field(default={}, description="Spark settings of this environment.")
+    large_batch_bytes: int = Field(
+        default=256 << 20, gt=0, description="A batch whose files have more bytes than this is a large one."
+    )
+    large_batch_spark_conf: dict[str, str] = Field(
+        default={}, description="Spark settings of a large batch; they win over spark_conf."
+    )
     libraries: list[dict[str, Any]] = Field(
         default=[], description="Libraries of the run, as the API wants them."
     )
@@ -47,8 +53,9 @@ class DatabricksCluster(Block):
             raise ValueError(f"max_workers ({self.max_workers}) is below min_workers ({self.min_workers})")
         return self
 
-    def new_cluster(self) -> dict[str, Any]:
-        """Give the `new_cluster` object of a run; fields that are not set are left out."""
+    def new_cluster(self, batch_bytes: int) -> dict[str, Any]:
+        """Give the `new_cluster` object of a run over so many bytes; fields that are not set are left out."""
+        is_large = batch_bytes > self.large_batch_bytes
         aws = {
             "availability": self.availability,
             "first_on_demand": self.first_on_demand,
@@ -63,7 +70,7 @@ class DatabricksCluster(Block):
             "aws_attributes": {name: value for name, value in aws.items() if value is not None},
             "policy_id": self.policy_id,
             "custom_tags": self.custom_tags,
-            "spark_conf": self.spark_conf,
+            "spark_conf": self.spark_conf | (self.large_batch_spark_conf if is_large else {}),
             "data_security_mode": "SINGLE_USER",
         }
         return {name: value for name, value in cluster.items() if value is not None}

@@ -5,15 +5,15 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-
-import pyspark
 
 from local.service import HOST
 
-# Small batches end before an optimising compiler or a parallel collector has paid for itself. A run that is
-# large says so: spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=4 comes later on the command line and wins.
+# Small batches end before an optimising compiler or a parallel collector has paid for itself.
 QUICK_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+# In a large batch the optimising compiler does pay; this comes later on the command line, and wins.
+LARGE_BATCH = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=4"}
 
 
 class SparkRuntime:
@@ -22,7 +22,7 @@ class SparkRuntime:
     def __init__(self, home: Path, java_home: Path, cores: int = 2, driver_memory: str = "2g") -> None:
         self._home, self._java_home = home, java_home
         self._cores, self._driver_memory = cores, driver_memory
-        identity = f"{java_home} {os.path.realpath(java_home / 'bin' / 'java')} {pyspark.__version__}"
+        identity = f"{java_home} {os.path.realpath(java_home / 'bin' / 'java')} {version('pyspark')}"
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.archive = home / f"spark-classes-{digest}.jsa"
         self._recording = self.archive.with_suffix(".partial")

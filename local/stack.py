@@ -34,6 +34,7 @@ from blocks.settings import (
     load_stack_settings,
 )
 from local.service import HOST, STOP_GRACE_SECONDS, ready_file
+from local.spark_runtime import LARGE_BATCH
 
 Facts = dict[str, Any]
 LOG_LINES_SHOWN = 5
@@ -122,6 +123,7 @@ class Stack:
             databricks_token=SecretStr(token),
             databricks_ca_file=ready["databricks"]["ca"],
             databricks_poll_seconds=0.5,
+            databricks_cluster={"large_batch_spark_conf": dict(LARGE_BATCH)},
             drop_url=f"file://{storage / 'drop'}",
             raw_url=f"file://{storage / 'raw'}",
             processed_url=f"file://{storage / 'processed'}",

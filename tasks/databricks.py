@@ -196,8 +196,10 @@ async def _report(credentials: DatabricksCredentials, run: dict[str, Any], logge
             raise WillNotHeal(f"The Spark job failed: {reason}  See {run['run_page_url']}")
 
 
-def submission_for(batch_id: str, code: str, order: str, cluster: DatabricksCluster) -> dict[str, Any]:
-    """Compose the `runs/submit` call of a batch."""
+def submission_for(
+    batch_id: str, code: str, order: str, cluster: DatabricksCluster, batch_bytes: int
+) -> dict[str, Any]:
+    """Compose the `runs/submit` call of a batch whose files have so many bytes."""
     return {
         "run_name": f"sales-batch {batch_id}",
         "idempotency_token": batch_id,
@@ -205,7 +207,7 @@ def submission_for(batch_id: str, code: str, order: str, cluster: DatabricksClus
         "tasks": [
             {
                 "task_key": "sales_batch",
-                "new_cluster": cluster.new_cluster(),
+                "new_cluster": cluster.new_cluster(batch_bytes),
                 "libraries": cluster.libraries,
                 "spark_python_task": {"python_file": code, "parameters": ["--spec", order]},
             }
@@ -232,7 +234,8 @@ def run_spark_batch(feed_name: str, files: list[LandedFile]) -> dict[str, Any]:
     code, order = stage_job(processed, batch_id, spec)
     cluster = load_block(DatabricksCluster, names.DATABRICKS_CLUSTER)
     credentials = load_block(DatabricksCredentials, names.DATABRICKS)
-    asyncio.run(run_to_the_end(credentials, cluster, submission_for(batch_id, code, order, cluster), logger))
+    submission = submission_for(batch_id, code, order, cluster, sum(file.size for file in files))
+    asyncio.run(run_to_the_end(credentials, cluster, submission, logger))
     metrics = read_metrics(processed, batch_id)
     if metrics is None:
         raise WillNotHeal(

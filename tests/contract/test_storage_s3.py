@@ -1,9 +1,11 @@
 """The S3 path on a moto server with the real `S3Bucket` block: verbs, landing, Spark, COPY from an s3:// stage."""
 
 import asyncio
+import gzip
 import json
 import logging
 import socket
+import zipfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -80,9 +82,9 @@ def warehouse(endpoint, serve_warehouse):
 
 @pytest.fixture
 def put(tmp_path):
-    def put(storage, path, text):
+    def put(storage, path, content):
         local = tmp_path / "put"
-        local.write_text(text)
+        local.write_bytes(content if isinstance(content, bytes) else content.encode())
         upload(storage, local, path)
 
     return put
@@ -149,6 +151,17 @@ def test_a_bucket_that_is_not_there_is_said_and_one_out_of_reach_may_heal(creden
         away = credentials.model_copy(update={"aws_client_parameters": parameters})
         with pytest.raises(MayHeal, match="cannot be reached"):
             exists(S3Bucket(bucket_name="b", credentials=away), "a")
+
+
+@pytest.fixture
+def put_archive(put, tmp_path):
+    def put_archive(storage, path, members):
+        with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        put(storage, path, (tmp_path / "archive").read_bytes())
+
+    return put_archive
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +240,7 @@ def test_a_batch_goes_from_bucket_to_bucket_to_the_warehouse(
         client_kwargs={"verify": service.facts["ca"]},
     )
     cluster = DatabricksCluster(poll_seconds=0.5, timeout_seconds=120)
-    order = submission_for(batch_id, code, order, cluster)
+    order = submission_for(batch_id, code, order, cluster, batch_bytes=1)
     asyncio.run(run_to_the_end(databricks, cluster, order, logging.getLogger("test")))
     metrics = read_metrics(processed, batch_id)
     assert metrics["totals"]["rows_read"] == 3
@@ -240,3 +253,66 @@ def test_a_batch_goes_from_bucket_to_bucket_to_the_warehouse(
     rejected = warehouse.rows("select rule_ids, file_line from RAW.SALES_QUARANTINE")
     assert [tuple(row.values()) for row in rejected] == [("quantity_not_zero", 3)]
     assert land(*stores[:2], warehouse, feed, 0).pending[0].name == "renamed.csv"
+
+
+def ledger(warehouse, feed):
+    rows = warehouse.rows(
+        "select file_name, path is not null as landed, left(refusal, 17) as refusal from MONITORING.LANDED_FILES "
+        "where feed = %s order by file_name",
+        (feed.name,),
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+def test_an_archive_lands_by_member_whatever_interrupts_it(stores, warehouse, feed, put_archive, monkeypatch):
+    drop, raw, _ = stores
+    feed = feed.model_copy(update={"name": "archives"})
+    members = {"one.csv": HEADER, "x/two.csv": HEADER + LINE.format(1, 2), "bad.csv": "a,b\n"}
+    expected = [
+        ("day.csv.zip/bad.csv", False, "lacks the columns"),
+        ("day.csv.zip/one.csv", True, None),
+        ("day.csv.zip/x/two.csv", True, None),
+    ]
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    put_archive(drop, "archives/day.csv.zip", members)
+    for step, known in (("write_manifest", []), ("record_landing", []), ("delete", expected)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"tasks.landing.{step}", kill)
+            with pytest.raises(Killed):
+                land(drop, raw, warehouse, feed, 0)
+        assert exists(drop, "archives/day.csv.zip")
+        assert ledger(warehouse, feed) == known
+    first = land(drop, raw, warehouse, feed, 0)
+    assert [file.name for file in first.pending] == ["day.csv.zip/one.csv", "day.csv.zip/x/two.csv"]
+    assert [file.name for file in first.refused] == ["day.csv.zip/bad.csv"]
+    assert ledger(warehouse, feed) == expected
+    assert set(paths(raw, "archives")) == {file.path for file in first.pending}
+    assert paths(drop, "archives") == []
+    put_archive(drop, "archives/again.csv.zip", members)
+    again = land(drop, raw, warehouse, feed, 0)
+    assert (again.pending, [file.name for file in again.refused]) == (
+        first.pending,
+        ["again.csv.zip/bad.csv"],
+    )
+    assert len(paths(raw, "archives")) == 2
+    assert {p for p in paths(drop) if p.startswith("refused/archives/")} == {
+        f"refused/archives/{name}.csv.zip{end}" for name in ("day", "again") for end in ("", ".reason.txt")
+    }
+
+
+def test_content_that_is_readable_under_one_of_its_names_is_landed(stores, warehouse, feed, put_archive):
+    """A .gz that is not called so is refused; that must not hide the same bytes under their right name."""
+    drop, raw, _ = stores
+    feed = feed.model_copy(update={"name": "misnamed"})
+    packed = gzip.compress(HEADER.encode())
+    put_archive(drop, "misnamed/a.csv.zip", {"a.csv": packed, "b.csv.gz": packed, "c.csv": packed})
+    landing = land(drop, raw, warehouse, feed, 0)
+    assert [file.name for file in landing.pending] == ["a.csv.zip/b.csv.gz"]
+    assert [file.name for file in landing.refused] == ["a.csv.zip/a.csv", "a.csv.zip/c.csv"]
+    assert ledger(warehouse, feed) == [("a.csv.zip/b.csv.gz", True, None)]

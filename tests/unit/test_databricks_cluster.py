@@ -10,7 +10,7 @@ def cluster(**fields):
 
 
 def test_defaults_are_spot_with_fallback_bounded_and_tagged():
-    given = cluster(policy_id="P1").new_cluster()
+    given = cluster(policy_id="P1").new_cluster(1)
     assert given["aws_attributes"] == {
         "availability": "SPOT_WITH_FALLBACK",
         "first_on_demand": 1,
@@ -29,3 +29,13 @@ def test_wrong_fields_are_named_with_what_is_allowed():
         cluster(availability="CHEAP")
     with pytest.raises(WillNotHeal, match=r"max_workers \(1\) is below min_workers \(3\)"):
         cluster(min_workers=3, max_workers=1)
+
+
+def test_a_large_batch_has_settings_of_its_own():
+    block = cluster(
+        spark_conf={"spark.a": "1", "spark.b": "1"},
+        large_batch_bytes=100,
+        large_batch_spark_conf={"spark.b": "2"},
+    )
+    assert block.new_cluster(100)["spark_conf"] == {"spark.a": "1", "spark.b": "1"}
+    assert block.new_cluster(101)["spark_conf"] == {"spark.a": "1", "spark.b": "2"}
