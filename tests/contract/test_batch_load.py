@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from blocks.errors import WillNotHeal
-from spark_jobs.sales_batch import label_files
+from blocks.feeds import job_spec, load_contract, load_feed
 from tasks.landing import RECORD, LandedFile, pending_files
 from tasks.quarantine import (
     LoadedBatch,
@@ -138,7 +138,14 @@ def test_a_file_is_audited_under_the_name_that_its_rows_carry(warehouse, batch):
     files = [metrics["files"][0] | {"name": name, "checksum": checksum} for name, checksum in names]
     load_batch(warehouse, "store_sales", metrics | {"files": files})
     rows = warehouse.rows("select unit_name from MONITORING.LOAD_AUDIT order by unit_name")
-    assert [row["unit_name"] for row in rows] == sorted(file["file_name"] for file in label_files(files))
+    order = job_spec(
+        load_feed("store_sales"),
+        load_contract(),
+        "b1",
+        [{"uri": "", **file} for file in files],
+        "file:///out",
+    )
+    assert [row["unit_name"] for row in rows] == sorted(file["file_name"] for file in order["files"])
     assert rows[0]["unit_name"] == "day.csv (aaaaaaaaaaaaaaaa)"
 
 
