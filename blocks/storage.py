@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import singledispatch
-from pathlib import Path, PurePath
+from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, S3Bucket
 
 from blocks.errors import HEALING_STATUSES, MayHeal, WillNotHeal
+from blocks.paths import is_hidden
 
 Storage = S3Bucket | LocalFileSystem
 STORAGE_TYPES: tuple[type[Block], ...] = (S3Bucket, LocalFileSystem)
@@ -193,11 +194,6 @@ def _(storage: S3Bucket, path: str) -> None:
 
 def _folder(storage: LocalFileSystem) -> Path:
     return Path(storage.basepath or ".").expanduser().resolve()
-
-
-def is_hidden(path: PurePath) -> bool:
-    """Say whether a file is not for readers: its name, or a folder's above it, starts with a dot or an underscore."""
-    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def _key(storage: S3Bucket, path: str) -> str:

