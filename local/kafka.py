@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from local.journal import Journal, Record
 from local.service import announce, parse_options, service_parser
@@ -120,7 +120,16 @@ class DurableBroker:
             logger.error("Stopped with %d messages not in the journal.", behind)
 
     def discover(self) -> None:
-        """Begin to follow partitions that were not there before, from where their journal ends."""
+        """Begin to follow partitions that were not there before, from where their journal ends.
+
+        A broker that is too busy to tell is asked again the next time: its log waits for the journal.
+        """
+        try:
+            self._discover()
+        except KafkaException as error:
+            logger.warning("Topics were not told: %s", error.args[0].str())
+
+    def _discover(self) -> None:
         assigned = {(part.topic, part.partition) for part in self.consumer.assignment()}
         for topic, metadata in self.consumer.list_topics(timeout=10).topics.items():
             fresh = [number for number in metadata.partitions if (topic, number) not in assigned]

@@ -123,8 +123,9 @@ class Session(FakeSnowflakeConnection):
 
     def close(self, retry: bool = True) -> None:
         """End the session at logout or at the server's stop: interrupt, roll back, drop temporary objects."""
-        self._duck_conn.interrupt()
-        with self._turn:
-            self.roll_back()
-            drop_temporary_objects(self._duck_conn, self.id)
-            super().close(retry)
+        with suppress(duckdb.ConnectionException):  # a logout and the server's stop may come together
+            self._duck_conn.interrupt()
+            with self._turn:
+                self.roll_back()
+                drop_temporary_objects(self._duck_conn, self.id)
+                super().close(retry)
