@@ -31,7 +31,8 @@ def measure(
     """Run a command to its end and say what it and its descendants cost; its output goes to `log`.
 
     Memory is the resident set, summed over the processes, so that pages they share count twice. Both it and
-    CPU time are sampled ten times a second: what a process does in its last tenth is missed.
+    CPU time are sampled ten times a second: what a process does in its last tenth is missed. A process counts
+    from the second look on: until a child of Java runs its own program, its memory is Java's, counted again.
     """
     cpu: dict[int, float] = {}
     start, peak = time.monotonic(), 0
@@ -52,9 +53,9 @@ def _sample(root: psutil.Process, cpu: dict[int, float]) -> int:
     try:
         for process in (root, *root.children(recursive=True)):
             with process.oneshot():
-                times = process.cpu_times()
+                times, is_known = process.cpu_times(), process.pid in cpu
                 cpu[process.pid] = times.user + times.system
-                resident += process.memory_info().rss
+                resident += process.memory_info().rss if is_known else 0
     except psutil.NoSuchProcess:  # ended while we looked
         pass
     return resident
