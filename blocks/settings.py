@@ -8,7 +8,7 @@ settings are never mixed from two places.
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -73,12 +73,21 @@ class Settings(BaseSettings):
     kafka_security_protocol: str = Field(
         "SASL_SSL", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )
-    kafka_sasl_mechanism: str | None = Field("SCRAM-SHA-512", description="SASL mechanism, if one is used.")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "AWS_MSK_IAM"] | None = Field(
+        "SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM, if SASL is used."
+    )
     kafka_username: str | None = Field(None, description="SASL user.")
     kafka_password: SecretStr | None = Field(None, description="SASL password.")
     kafka_replication_factor: int = Field(3, ge=1, description="Replicas of a topic that is created.")
+    kafka_topic_partitions: int = Field(4, ge=1, description="Partitions that the events' topic is to have.")
     kafka_connect_tasks_max: int = Field(
         3, ge=1, description="Tasks of the sink; more than partitions is idle."
+    )
+    kafka_connect_snowflake_version: Literal[3, 4] = Field(
+        4, description="Major version of the Snowflake connector that is installed on Kafka Connect: 4 or 3."
+    )
+    kafka_connect_msk_connector_arn: str | None = Field(
+        None, description="ARN of the sink where MSK Connect runs it; then there is no REST API to set."
     )
     kafka_connect_url: str = Field("", description="Kafka Connect's REST API.")
     kafka_connect_username: str | None = Field(None, description="User of that API, if it asks for one.")
@@ -87,6 +96,12 @@ class Settings(BaseSettings):
         "${secretsmanager:sales/snowflake-sink:private_key}",
         description="Config-provider reference by which the sink finds its Snowflake key; never the key itself.",
     )
+    kafka_ca_file: str | None = Field(
+        None, description="CA bundle (PEM) of the brokers, where their CA is a private one."
+    )
+
+    sales_api_url: str = Field("", description="Base URL of the sales API that `sales produce --api` polls.")
+    sales_api_token: SecretStr | None = Field(None, description="Bearer token of that API.")
 
     alerts_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook for alerts.")
 
@@ -137,6 +152,7 @@ class StackSettings(BaseSettings):
     snowflake_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Snowflake.")
     databricks_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Databricks.")
     connect_port: int = Field(0, ge=0, le=65535, description="Port of the embedded Kafka Connect.")
+    sales_api_port: int = Field(0, ge=0, le=65535, description="Port of the embedded sales API.")
     slack_port: int = Field(0, ge=0, le=65535, description="Port of the Slack inbox.")
     prefect_port: int = Field(0, ge=0, le=65535, description="Port of the Prefect server and its UI.")
     start_timeout_seconds: int = Field(120, gt=0, description="How long a service may take to start.")

@@ -52,13 +52,14 @@ class Service:
 
 def services(home: Path) -> list[Service]:
     """List the stand-ins; those that take longest to start come first."""
-    token_file = home / "databricks.token"
+    token_file, api_token_file = home / "databricks.token", home / "sales_api.token"
     return [
         Service("prefect_server"),
         Service("snowflake"),
         Service("kafka"),
         Service("databricks", arguments=lambda _ready: ["--token-file", str(token_file)]),
         Service("slack"),
+        Service("sales_api", arguments=lambda _ready: ["--token-file", str(api_token_file)]),
         Service("connect", ("kafka",), lambda ready: ["--bootstrap", ready["kafka"]["bootstrap"]]),
     ]
 
@@ -133,6 +134,8 @@ class Stack:
             kafka_replication_factor=1,
             kafka_connect_tasks_max=1,
             kafka_connect_url=ready["connect"]["url"],
+            sales_api_url=ready["sales_api"]["url"],
+            sales_api_token=SecretStr((self.home / "sales_api.token").read_text()),
             alerts_webhook_url=SecretStr(f"{ready['slack']['url']}/services/sales"),
             aws_access_key_id=EMBEDDED,
             aws_secret_access_key=SecretStr(EMBEDDED),
@@ -147,7 +150,8 @@ class Stack:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         embedded_settings_file(self.home).unlink(missing_ok=True)
         sweep(self.home)
-        _write_private(self.home / "databricks.token", secrets.token_hex(16))
+        for name in ("databricks", "sales_api"):
+            _write_private(self.home / f"{name}.token", secrets.token_hex(16))
         for service in services(self.home):
             if (port := self._port(service.name)) and not port_is_free(port):
                 self._forget_port(service.name, port)

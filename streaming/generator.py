@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from streaming.schema import SCHEMA_VERSION
-from streaming.shop import Line, Shop, split
+from streaming.shop import USUAL, Line, Shares, Shop, split
 
 START = date(2025, 1, 1)
 STORE_COLUMNS = (
@@ -55,15 +55,17 @@ ROW_FAULTS: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = (
 )
 
 
-def sale_lines(seed: int, count: int, start: date, days: int, source: str) -> Iterator[Line]:
+def sale_lines(
+    seed: int, count: int, start: date, days: int, source: str, shares: Shares = USUAL
+) -> Iterator[Line]:
     """Yield exactly `count` sales lines with the contract's columns, in the order in which they are told."""
-    for lines in Shop(seed, count, start, days, source).sell():
+    for lines in Shop(seed, count, start, days, source, shares).sell():
         yield from lines
 
 
-def sale_event(line: Line, event_id: uuid.UUID) -> dict[str, Any]:
+def sale_event(line: Line, event_id: uuid.UUID | str) -> dict[str, Any]:
     """Make the event that tells of a sales line; a quantity that is no number makes it a sale."""
-    quantity = line["quantity"]
+    quantity = line.get("quantity")
     event_type = "return" if isinstance(quantity, int) and quantity < 0 else "sale"
     return {"event_id": str(event_id), "event_type": event_type, "schema_version": SCHEMA_VERSION, **line}
 
@@ -75,6 +77,7 @@ def sale_events(
     start: date = START,
     days: int = 30,
     source: str = "web_shop",
+    shares: Shares = USUAL,
     duplicates: int = 0,
     invalid_json: int = 0,
     contract_breaks: int = 0,
@@ -90,7 +93,7 @@ def sale_events(
     for fault in faults:
         places.setdefault(rng.randrange(count), []).append(fault)
     recent: deque[dict[str, Any]] = deque(maxlen=200)
-    for number, line in enumerate(sale_lines(seed, count, start, days, source)):
+    for number, line in enumerate(sale_lines(seed, count, start, days, source, shares)):
         event = sale_event(line, _random_uuid(rng))
         recent.append(event)
         yield event

@@ -1,73 +1,46 @@
-"""The producer: events onto the topic, checked, counted, delivered once; and the replay of a CSV."""
+"""The producer: events onto the topic, each checked, counted, and confirmed by the cluster."""
 
-import csv
 import json
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+import orjson
 
 from blocks.errors import MayHeal
 from blocks.kafka import KafkaCluster
 from blocks.names import DEAD_LETTER_TOPIC, TOPIC
-from streaming.generator import sale_event
+from streaming.client import WAIT_SECONDS
+from streaming.delivery import Delivery
+from streaming.message import Message, dead_letter
+from streaming.report import PublishReport
 from streaming.schema import SCHEMA_VERSION, event_fault
+from streaming.spill import Spill
 
-Event = dict[str, Any] | bytes
-
-REASON_HEADER = "error.reason"
-CONNECT_TIMEOUT_SECONDS = 10
-PROGRESS_EVERY = 5_000
-PRODUCER_CONFIG: dict[str, Any] = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "compression.type": "zstd",
-    "linger.ms": 20,
-    "queue.buffering.max.messages": 50_000,
-    "delivery.timeout.ms": 60_000,
-}
+CHECK_EVENTS = 256
+PROGRESS_SECONDS = 0.25
 
 
-@dataclass
-class PublishReport:
-    """What became of the events: `produced` to the topic, `rejected` to the dead letters, `failed` neither.
+@dataclass(frozen=True)
+class Rejected:
+    """An event whose source knows already that it is wrong; it goes to the dead letters, whatever the schema says."""
 
-    `offsets` has the first and last offset written, by partition of the topic.
-    """
+    event: dict[str, Any] | bytes
+    reason: str
 
-    produced: int = 0
-    rejected: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
-    first_error: str | None = None
 
-    def delivered(self, error: KafkaError | None, message: Message) -> None:
-        """Count one delivery report of the topic (the callback of confluent-kafka)."""
-        if error:
-            self._failed(error)
-            return
-        self.produced += 1
-        offset, partition = message.offset(), message.partition()
-        first, last = self.offsets.get(partition, (offset, offset))
-        self.offsets[partition] = (min(first, offset), max(last, offset))
+@dataclass(frozen=True)
+class Checkpoint:
+    """Among events: call `reached` when all events before are confirmed or durable."""
 
-    def dead_lettered(self, error: KafkaError | None, _message: Message) -> None:
-        """Count one delivery report of the dead-letter topic."""
-        if error:
-            self._failed(error)
-        else:
-            self.rejected += 1
+    reached: Callable[[], None]
 
-    def _failed(self, error: KafkaError) -> None:
-        self.failed += 1
-        self.first_error = self.first_error or error.str()
+
+# None: nothing at the moment. A source that waits says so several times a second.
+Event = dict[str, Any] | bytes | Rejected | Checkpoint | None
 
 
 def publish(
@@ -77,120 +50,119 @@ def publish(
     *,
     rate: float | None = None,
     validate: bool = True,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[PublishReport], None] | None = None,
     dead_letter_topic: str = DEAD_LETTER_TOPIC,
+    spill: Path | None = None,
+    patience: float = 60,
+    stop: Callable[[], bool] = lambda: False,
 ) -> PublishReport:
     """Send every event, keyed by its order, at most `rate` a second; wait until the cluster has them all.
 
     An event that breaks the schema goes to the dead letters with the reason in a header; `validate=False`
-    sends it as it is. `on_progress` is called now and then with the number of events taken so far.
-    Raises MayHeal, with the counts, if the cluster cannot be reached or a delivery failed.
+    sends it as it is. What waits in the folder `spill` is sent first; what the cluster does not confirm within
+    `patience` seconds is kept there. `on_progress` is called a few times a second; once `stop` says so, no more
+    events are taken. Raises MayHeal, with the counts, if the cluster cannot be reached or has not taken all.
     """
-    producer = Producer(cluster.client_config() | PRODUCER_CONFIG)
-    _require_reachable(producer, cluster, topic)
-    report, began, taken = PublishReport(), time.monotonic(), 0
-    for taken, event in enumerate(events, start=1):
-        reason = event_fault(event) if validate else None
-        if reason:
-            headers = [*_headers(event), (REASON_HEADER, reason.encode())]
-            _send(producer, dead_letter_topic, event, headers, report.dead_lettered)
-        else:
-            _send(producer, topic, event, _headers(event), report.delivered)
-        if on_progress and taken % PROGRESS_EVERY == 0:
-            on_progress(taken)
-        while rate and (ahead := taken / rate - (time.monotonic() - began)) > 0:
-            producer.poll(ahead)
-    producer.flush()
-    report.seconds = time.monotonic() - began
-    if on_progress:
-        on_progress(taken)
-    if report.failed:
+    kept = Spill(spill) if spill else None
+    with Delivery(cluster, topic, dead_letter_topic, spill=kept, patience=patience, stop=stop) as delivery:
+        report, watch = delivery.report, _Watch(delivery, rate, on_progress)
+        delivery.send_spilled()
+        for event in events:
+            if stop():
+                break
+            if event is None:
+                watch.look()
+            elif isinstance(event, Checkpoint):
+                delivery.settle()
+                event.reached()
+                watch.look()
+            else:
+                report.taken += 1
+                _send(delivery, topic, event, validate)
+                if rate or report.taken % CHECK_EVENTS == 0:
+                    watch.keep_pace(stop)
+        delivery.settle()
+        delivery.send_spilled()
+    watch.tell()
+    if report.waiting and not stop():
         raise MayHeal(
-            f"{report.failed} of {taken} events could not be delivered to {topic} ({report.first_error}); "
-            f"{report.produced} were. Sending all of them again is safe: duplicates are removed by event_id."
+            f"{report.waiting} events wait in {spill} because the cluster does not take them ({report.first_error}). "
+            "Nothing is lost: the next start sends them first."
         )
     return report
 
 
-def _require_reachable(producer: Producer, cluster: KafkaCluster, topic: str) -> None:
-    try:
-        producer.list_topics(topic, timeout=CONNECT_TIMEOUT_SECONDS)
-    except KafkaException as error:
-        raise MayHeal(
-            f"Kafka at {cluster.bootstrap_servers} cannot be reached: {error.args[0].str()}"
-        ) from error
+class _Watch:
+    """Looks now and then after the delivery, tells of the progress and keeps the rate."""
+
+    def __init__(
+        self, delivery: Delivery, rate: float | None, on_progress: Callable[[PublishReport], None] | None
+    ) -> None:
+        self.delivery, self.rate, self.on_progress = delivery, rate, on_progress
+        self.began = self.told = time.monotonic()
+
+    def keep_pace(self, stop: Callable[[], bool]) -> None:
+        """Look, and wait, if events come faster than the rate, until the next one is due."""
+        taken = self.delivery.report.taken
+        self.look()
+        while self.rate and not stop() and (ahead := taken / self.rate - self._seconds()) > 0:
+            self.look(min(ahead, WAIT_SECONDS))
+
+    def look(self, seconds: float = 0) -> None:
+        """Hear what was confirmed; tell of the progress if it is time to."""
+        self.delivery.check(seconds)
+        if time.monotonic() - self.told >= PROGRESS_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell of the progress."""
+        self.told = time.monotonic()
+        self.delivery.report.seconds = self._seconds()
+        if self.on_progress:
+            self.on_progress(self.delivery.report)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.began
 
 
-def _send(
-    producer: Producer, topic: str, event: Event, headers: list[Any], on_delivery: Callable[..., None]
-) -> None:
-    value = (
-        event
-        if isinstance(event, bytes)
-        else json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-    )
-    key = None if isinstance(event, bytes) else event.get("order_id")
-    while True:
-        try:
-            producer.produce(topic, value, key=key, headers=headers, on_delivery=on_delivery)
-            break
-        except BufferError:  # the queue is full: let the cluster catch up
-            producer.poll(0.1)
-    producer.poll(0)
+def _send(delivery: Delivery, topic: str, event: dict[str, Any] | bytes | Rejected, validate: bool) -> None:
+    told = event.event if isinstance(event, Rejected) else event
+    reason = event.reason if isinstance(event, Rejected) else event_fault(event) if validate else None
+    message = to_message(told, topic)
+    delivery.send(message if reason is None else dead_letter(message, delivery.topics[1], reason))
 
 
-def _headers(event: Event) -> list[tuple[str, bytes]]:
-    if isinstance(event, bytes):
-        return []
-    return [
-        ("schema_version", str(event.get("schema_version", SCHEMA_VERSION)).encode()),
-        ("source", str(event.get("source")).encode()),
-        ("trace_id", str(event.get("event_id")).replace("-", "").encode()),
-    ]
+def to_message(event: dict[str, Any] | bytes, topic: str = TOPIC) -> Message:
+    """Make the message of an event: JSON, keyed by its order, with schema version, source and trace id as headers.
 
-
-def csv_events(path: Path, source: str) -> Iterator[dict[str, Any]]:
-    """Read a CSV with the contract's columns (as the feed `store_sales`) as events of `source`.
-
-    The event's id follows from its content, so a replay of the same file sends the same events. A value that
-    is no number stays text, and surplus columns stay too, for the schema to reject.
+    Bytes stay as they are; those that are no JSON object have neither key nor headers.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, restkey="surplus_columns"):
-            line: dict[str, Any] = {"source": source} | {name: text or None for name, text in row.items()}
-            line["line_number"] = _number(line.get("line_number"), int)
-            line["quantity"] = _number(line.get("quantity"), int)
-            line["unit_price"] = _number(line.get("unit_price"), float)
-            yield sale_event(line, uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(line, sort_keys=True)))
+    value = event if isinstance(event, bytes) else _written(event)
+    told = event if isinstance(event, dict) else _read(event)
+    if not told:
+        return Message(topic, None, value, [])
+    key = told.get("order_id")
+    version, source = _origin(str(told.get("schema_version", SCHEMA_VERSION)), str(told.get("source")))
+    trace = str(told.get("event_id")).replace("-", "").encode(errors="replace")
+    headers = [version, source, ("trace_id", trace)]
+    return Message(topic, key if isinstance(key, str) else None, value, headers)
 
 
-def _number(text: str | None, kind: type[int] | type[float]) -> float | str | None:
+@lru_cache
+def _origin(version: str, source: str) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+    return ("schema_version", version.encode(errors="replace")), ("source", source.encode(errors="replace"))
+
+
+def _written(event: dict[str, Any]) -> bytes:
     try:
-        return kind(text) if text else None
+        return orjson.dumps(event)
+    except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
+        return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _read(value: bytes) -> dict[str, Any]:
+    try:
+        told = orjson.loads(value)
     except ValueError:
-        return text
-
-
-def at_recorded_speed(events: Iterable[dict[str, Any]], speed: float) -> Iterator[dict[str, Any]]:
-    """Pass events on when their `updated_at` is due; at `speed` 60 an hour takes a minute.
-
-    An event whose time cannot be read, or is earlier than one before it, is passed on at once.
-    """
-    began, first = time.monotonic(), None
-    for event in events:
-        with suppress(ValueError, TypeError):
-            told = datetime.fromisoformat(event["updated_at"])
-            first = first or told
-            time.sleep(max(0.0, (told - first).total_seconds() / speed - (time.monotonic() - began)))
-        yield event
-
-
-def replay(
-    cluster: KafkaCluster, path: Path, source: str, *, speed: float | None = None, **how: Any
-) -> PublishReport:
-    """Publish a CSV file's rows, at `speed` times their recorded speed or as fast as possible.
-
-    `how` goes to `publish`, which says what is returned and raised.
-    """
-    events = csv_events(path, source)
-    return publish(cluster, at_recorded_speed(events, speed) if speed else events, **how)
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -69,11 +69,20 @@ CATEGORIES = {
     ),
 }
 
-RETURN_SHARE = 0.03
 UNKNOWN_CUSTOMER_SHARE = 0.04
 CORRECTION_SHARE = 0.02
-LATE_SHARE = 0.01
 MOVING_CUSTOMER_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The share of lines that are returned later, and of those told one to three days late."""
+
+    returns: float = 0.03
+    late: float = 0.01
+
+
+USUAL = Shares()
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,11 @@ def catalogue() -> list[Product]:
 class Shop:
     """Sells `count` lines over `days` days from `start`; everything follows from `seed`."""
 
-    def __init__(self, seed: int, count: int, start: date, days: int, source: str) -> None:
+    def __init__(
+        self, seed: int, count: int, start: date, days: int, source: str, shares: Shares = USUAL
+    ) -> None:
         self.rng = random.Random(f"{source}-{seed}")  # noqa: S311
-        self.source, self.start, self.days = source, start, days
+        self.source, self.start, self.days, self.shares = source, start, days, shares
         self.products = catalogue()
         self.product_weights = list(accumulate(1 / (rank + 2) for rank in range(len(self.products))))
         self.hour_weights = list(accumulate(HOUR_WEIGHTS))
@@ -165,7 +176,7 @@ class Shop:
                 "ordered_at": moment,
                 "updated_at": moment,
             }
-            late = rng.randint(1, 3) if rng.random() < LATE_SHARE else 0
+            late = rng.randint(1, 3) if rng.random() < self.shares.late else 0
             yield day + late, second, line
             yield from self._aftermath(day, second, line)
 
@@ -175,7 +186,7 @@ class Shop:
             later = day + self.rng.randint(1, 5)
             corrected = {"quantity": line["quantity"] + 1, "updated_at": self._moment(later, second)}
             yield later, second, line | corrected
-        elif chance < CORRECTION_SHARE + RETURN_SHARE:
+        elif chance < CORRECTION_SHARE + self.shares.returns:
             later = day + self.rng.randint(1, 20)
             moment = self._moment(later, second)
             returned = {"order_id": f"{line['order_id']}-R", "quantity": -line["quantity"]}

@@ -3,6 +3,7 @@
 import csv
 from collections import Counter, defaultdict
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from blocks.settings import PROJECT
 from streaming.generator import START, STORE_COLUMNS, sale_events, sale_lines, write_store_files
 from streaming.schema import event_fault
-from streaming.shop import MARKETS, Line, catalogue, split
+from streaming.shop import MARKETS, Line, Shares, catalogue, split
 
 COUNT, DAYS = 20_000, 60
 
@@ -90,6 +91,19 @@ def test_returns_unknown_customers_corrections_and_late_lines_have_their_shares(
     repeated = [versions for versions in told.values() if len(versions) > 1]
     assert all(len({version["updated_at"] for version in versions}) == len(versions) for versions in repeated)
     assert len(repeated) > 0.01 * COUNT
+
+
+def test_shares_of_returns_and_late_lines_are_chosen():
+    lines = list(sale_lines(7, 5_000, START, 30, "web_shop", Shares(returns=0.3, late=0)))
+    assert 0.15 < sum(line["quantity"] < 0 for line in lines) / 5_000 < 0.3
+    none = list(sale_lines(7, 5_000, START, 30, "web_shop", Shares(returns=0, late=0.5)))
+    assert all(line["quantity"] > 0 for line in none)
+
+    def late(lines: list[Line]) -> float:
+        told = [line["updated_at"][:10] for line in lines]
+        return sum(day < latest for day, latest in zip(told, accumulate(told, max), strict=True)) / len(told)
+
+    assert late(none) > 0.3 > 10 * late(lines)
 
 
 def test_events_are_good_except_for_exactly_the_faults_asked_for():
