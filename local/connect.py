@@ -9,6 +9,7 @@ the next calls fail so.
 
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -20,10 +21,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.connect_worker import WORKER_ID, ApiError, Config, Worker
+from local.connect_offsets import Offsets, OffsetsError, parse_offsets
+from local.connect_worker import WORKER_ID, ApiError, Config, Worker, validate
 from local.service import parse_options, serve_app, service_parser
 
 FAULT_MESSAGES = {409: "Cannot complete request because of a conflicting operation (e.g. worker rebalance)"}
+FAULTY_KEY = re.compile(r'configuration (?:"([\w.]+)"|([\w.]+):)')
 PATIENCE_SECONDS = 30
 EXIT_SECONDS = 4
 
@@ -91,9 +94,14 @@ def application(worker: Worker) -> Starlette:
             raise ApiError(404, f"No status found for connector {name}")
         return JSONResponse(worker.get(name).status(WORKER_ID))
 
-    def offsets(request: Request, _body: bytes) -> Response:
-        name = request.path_params["name"]
-        return JSONResponse({"offsets": worker.group_offsets(worker.get(name))})
+    def offsets(request: Request, body: bytes) -> Response:
+        found = worker.get(request.path_params["name"])
+        if request.method in ("GET", "HEAD"):
+            return JSONResponse({"offsets": worker.offsets(found)})
+        altered = request.method == "PATCH"
+        worker.change_offsets(found, _offsets(body) if altered else None)
+        done = "altered" if altered else "reset"
+        return JSONResponse({"message": f"The offsets for this connector have been {done} successfully"})
 
     def restart(request: Request, _body: bytes) -> Response:
         found, query = worker.get(request.path_params["name"]), request.query_params
@@ -107,6 +115,10 @@ def application(worker: Worker) -> Starlette:
                     task["state"] = "RESTARTING"
             worker.restart_task(found, only_failed)
         return JSONResponse(before, 202)
+
+    def validated(request: Request, body: bytes) -> Response:
+        given = {"connector.class": request.path_params["plugin"]} | _flat(body)
+        return JSONResponse(_config_infos(request.path_params["plugin"], given))
 
     def target(state: str, code: int) -> Callable[[Request, bytes], Response]:
         def handle(request: Request, _body: bytes) -> Response:
@@ -130,11 +142,12 @@ def application(worker: Worker) -> Starlette:
         Route(named, served(connector), methods=["GET", "DELETE"]),
         Route(f"{named}/config", served(config), methods=["GET", "PUT"]),
         Route(f"{named}/status", served(status)),
-        Route(f"{named}/offsets", served(offsets)),
+        Route(f"{named}/offsets", served(offsets), methods=["GET", "PATCH", "DELETE"]),
         Route(f"{named}/restart", served(restart), methods=["POST"]),
         Route(f"{named}/pause", served(target("PAUSED", 202)), methods=["PUT"]),
         Route(f"{named}/resume", served(target("RUNNING", 202)), methods=["PUT"]),
         Route(f"{named}/stop", served(target("STOPPED", 204)), methods=["PUT"]),
+        Route("/connector-plugins/{plugin}/config/validate", served(validated), methods=["PUT"]),
         Route("/_standin/faults", inject, methods=["POST"]),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
@@ -142,6 +155,30 @@ def application(worker: Worker) -> Starlette:
 
 def _error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error_code": status, "message": message}, status)
+
+
+def _config_infos(plugin: str, config: Config) -> dict[str, Any]:
+    """ConfigInfos: the keys that were given, or are missing, each with what is wrong with it; definitions left out."""
+    errors: dict[str, list[str]] = {key: [] for key in config}
+    try:
+        validate(config.get("name", ""), {"name": ""} | config)
+    except ApiError as error:
+        if error.status != 400:
+            raise
+        for line in error.message.splitlines():
+            if found := FAULTY_KEY.search(line):
+                errors.setdefault(found[1] or found[2], []).append(line)
+    values = [
+        {"name": key, "value": config.get(key), "recommended_values": [], "errors": found, "visible": True}
+        for key, found in sorted(errors.items())
+    ]
+    count = sum(map(len, errors.values()))
+    return {
+        "name": plugin,
+        "error_count": count,
+        "groups": [],
+        "configs": [{"value": value} for value in values],
+    }
 
 
 def _flat(body: bytes) -> Config:
@@ -152,6 +189,13 @@ def _flat(body: bytes) -> Config:
         }
     except (ValueError, AttributeError) as error:
         raise ApiError(400, f"Cannot deserialize a map of strings from the body: {error}") from None
+
+
+def _offsets(body: bytes) -> Offsets:
+    try:
+        return parse_offsets(body)
+    except OffsetsError as error:
+        raise ApiError(400, str(error)) from None
 
 
 def main() -> None:

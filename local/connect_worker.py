@@ -6,11 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
-
+from local.connect_offsets import (
+    UNREACHABLE,
+    Offsets,
+    OffsetsError,
+    alter_offsets,
+    read_offsets,
+    reset_offsets,
+)
 from local.service import HOST
 from local.sink_config import SinkConfig
-from local.snowflake_sink import KAFKA_TIMEOUT, SinkTask
+from local.snowflake_sink import SinkTask
 
 WORKER_ID = f"{HOST}:8083"
 SINK_CLASSES = (
@@ -47,6 +53,10 @@ CHOICES = (
     ),
 )
 STOP_SECONDS = 40
+NOT_STOPPED = (
+    "Connectors must be in the STOPPED state before their offsets can be modified. This can be done for the "
+    "specified connector by issuing a 'PUT' request to the '/connectors/{name}/stop' endpoint"
+)
 
 Config = dict[str, str]
 
@@ -65,6 +75,11 @@ class Connector:
     def __init__(self, name: str, config: Config, target: str) -> None:
         self.name, self.config, self.target = name, config, target
         self.task: SinkTask | None = None
+
+    @property
+    def sink(self) -> SinkConfig:
+        """What the embedded sink understands of the configuration."""
+        return SinkConfig.parse(self.name, self.config)
 
     def info(self) -> dict[str, Any]:
         """ConnectorInfo."""
@@ -139,9 +154,7 @@ class Worker:
         """Start the connector's task, unless it is stopped."""
         if connector.target == "STOPPED":
             return
-        connector.task = SinkTask(
-            SinkConfig.parse(connector.name, connector.config), self.bootstrap, self.patience
-        )
+        connector.task = SinkTask(connector.sink, self.bootstrap, self.patience)
         if connector.target == "PAUSED":
             connector.task.paused.set()
         connector.task.start()
@@ -152,28 +165,23 @@ class Worker:
             raise ApiError(500, "Request timed out")
         connector.task = None
 
-    def group_offsets(self, connector: Connector) -> list[dict[str, Any]]:
-        """Give the consumer group's committed offsets, as ConnectorOffsets."""
-        consumer = Consumer(
-            {"bootstrap.servers": self.bootstrap(), "group.id": f"connect-{connector.name}", "log_level": 2}
-        )
+    def offsets(self, connector: Connector) -> list[dict[str, Any]]:
+        """Give the connector's offsets, as ConnectorOffsets."""
+        return read_offsets(self.bootstrap(), connector.sink)
+
+    def change_offsets(self, connector: Connector, wanted: Offsets | None) -> None:
+        """Alter the offsets of a stopped connector; None resets them all. Raises ApiError 400 or 500."""
+        if connector.target != "STOPPED":
+            raise ApiError(400, NOT_STOPPED.format(name=connector.name))
         try:
-            topics = [topic.strip() for topic in connector.config["topics"].split(",")]
-            metadata = [consumer.list_topics(topic, timeout=KAFKA_TIMEOUT).topics[topic] for topic in topics]
-            parts = [
-                TopicPartition(each.topic, number) for each in metadata for number in sorted(each.partitions)
-            ]
-            committed = consumer.committed(parts, timeout=KAFKA_TIMEOUT)
-        finally:
-            consumer.close()
-        return [
-            {
-                "partition": {"kafka_topic": part.topic, "kafka_partition": part.partition},
-                "offset": {"kafka_offset": part.offset},
-            }
-            for part in committed
-            if part.offset >= 0
-        ]
+            if wanted is None:
+                reset_offsets(self.bootstrap(), connector.sink)
+            else:
+                alter_offsets(self.bootstrap(), connector.sink, wanted)
+        except OffsetsError as error:
+            raise ApiError(400, str(error)) from None
+        except UNREACHABLE as error:
+            raise ApiError(500, f"The offsets were not changed: {error}") from error
 
     def restart_task(self, connector: Connector, only_failed: bool) -> None:
         """Start the connector's task anew; with `only_failed` only if it failed."""

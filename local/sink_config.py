@@ -18,6 +18,11 @@ class SinkConfig:
     tolerant: bool
     ignore_nulls: bool
 
+    @property
+    def group(self) -> str:
+        """The consumer group, as Kafka Connect names it."""
+        return f"connect-{self.name}"
+
     @classmethod
     def parse(cls, name: str, config: Mapping[str, str]) -> "SinkConfig":
         """Read the connector's configuration (its keys: Constants.java of the connector, v4)."""

@@ -102,7 +102,7 @@ class SinkTask:
         consumer = Consumer(
             common
             | {
-                "group.id": f"connect-{self.config.name}",
+                "group.id": self.config.group,
                 "enable.auto.commit": False,
                 "allow.auto.create.topics": True,
                 "auto.offset.reset": "error",
@@ -124,7 +124,7 @@ class SinkTask:
     def _open(self, channels: Channels, consumer: Consumer) -> None:
         """Open the channels: read their tokens, go to the offset after each, tell the group where that is."""
         try:
-            tokens = channels.tokens()
+            tokens = channels.open()
         except snowflake.connector.errors.ProgrammingError as error:
             raise SinkFailureError(f"Snowflake refuses to open the channels: {error.msg}") from error
         starts, committed = [], []
@@ -137,7 +137,7 @@ class SinkTask:
                 low, high = consumer.get_watermark_offsets(part, timeout=KAFKA_TIMEOUT)
                 token = tokens.get((topic, partition))
                 part.offset = low if token is None else token + 1
-                _require_in_log(part, low, high)
+                _require_in_log(self.config.name, part, low, high)
                 self._expected[topic, partition] = part.offset
                 starts.append(part)
                 committed += [part] if token is not None else []
@@ -222,17 +222,19 @@ class SinkTask:
             )
 
 
-def _require_in_log(part: TopicPartition, low: int, high: int) -> None:
-    where = f"{part.topic}/{part.partition}"
+def _require_in_log(connector: str, part: TopicPartition, low: int, high: int) -> None:
+    where, offsets = f"{part.topic}/{part.partition}", f"/connectors/{connector}/offsets"
     if part.offset < low:
         raise SinkFailureError(
             f"{where}: the log begins at {low}, the next offset to write is {part.offset}: "
-            f"{low - part.offset} events are lost."
+            f"{low - part.offset} events are lost. "
+            f"To accept that: stop the connector, PATCH {offsets} to {low}, resume."
         )
     if part.offset > high:
         raise SinkFailureError(
             f"{where}: the log ends at {high}, but offset {part.offset - 1} is in Snowflake already: "
-            "this is not the log that was written from, or its end is lost."
+            "this is not the log that was written from, or its end is lost. To write this log from its beginning: stop "
+            f"the connector, DELETE {offsets}, resume."
         )
 
 

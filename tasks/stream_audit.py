@@ -59,38 +59,49 @@ def letters_read(warehouse: SalesWarehouse) -> Positions:
     return {int(row["topic_partition"]): int(row["position"]) for row in rows}
 
 
-def landed_rows(warehouse: SalesWarehouse, stretches: dict[int, tuple[int, int]]) -> Positions:
-    """Count the rows of SALES_RAW in each partition's stretch of offsets, each offset once."""
-    within = " or ".join(
+def within(stretches: dict[int, tuple[int, int]]) -> str:
+    """Give the SQL condition for the topic's rows of SALES_RAW in these stretches of offsets, by partition."""
+    offsets = " or ".join(
         f"(record_metadata:partition::number = {p} and record_metadata:offset::number >= {start} "
         f"and record_metadata:offset::number < {end})"
         for p, (start, end) in stretches.items()
     )
+    return f"record_metadata:topic::varchar = '{names.TOPIC}' and ({offsets})"
+
+
+def landed_rows(warehouse: SalesWarehouse, stretches: dict[int, tuple[int, int]]) -> Positions:
+    """Count the rows of SALES_RAW in each partition's stretch of offsets, each offset once."""
     rows = warehouse.rows(
         "select record_metadata:partition::number as part, count(distinct record_metadata:offset::number) as landed "  # noqa: S608
-        f"from RAW.SALES_RAW where record_metadata:topic::varchar = '{names.TOPIC}' and ({within}) group by 1"
+        f"from RAW.SALES_RAW where {within(stretches)} group by 1"
     )
     return {int(row["part"]): int(row["landed"]) for row in rows}
 
 
-def dead_letters(cluster: KafkaCluster, since: Positions) -> Iterator[Message]:
-    """Read the dead letters from the given offsets on, up to where their topic ends now."""
+def read_topic(cluster: KafkaCluster, topic: str, since: Positions) -> Iterator[Message]:
+    """Read a topic's messages from the given offsets on, by partition, up to where the topic ends now.
+
+    Raises MayHeal if the cluster does not answer.
+    """
     consumer = Consumer(cluster.client_config() | {"group.id": "sales-audit", "enable.auto.commit": False})
     try:
-        for partition, (start, end) in topic_offsets(cluster, names.DEAD_LETTER_TOPIC).items():
+        for partition, (start, end) in topic_offsets(cluster, topic).items():
             position = max(start, since.get(partition, 0))
-            consumer.assign([TopicPartition(names.DEAD_LETTER_TOPIC, partition, position)])
+            consumer.assign([TopicPartition(topic, partition, position)])
             while position < end:
                 message = consumer.poll(TIMEOUT_SECONDS)
                 if message is None or message.error():
                     reason = message.error().str() if message else "no answer"
-                    raise MayHeal(
-                        f"{names.DEAD_LETTER_TOPIC}-{partition} cannot be read at {position}: {reason}"
-                    )
+                    raise MayHeal(f"{topic}-{partition} cannot be read at {position}: {reason}")
                 position = message.offset() + 1
                 yield message
     finally:
         consumer.close()
+
+
+def dead_letters(cluster: KafkaCluster, since: Positions) -> Iterator[Message]:
+    """Read the dead letters from the given offsets on, up to where their topic ends now. Raises MayHeal."""
+    return read_topic(cluster, names.DEAD_LETTER_TOPIC, since)
 
 
 def origin(letter: Message) -> tuple[int, int] | None:
