@@ -10,7 +10,14 @@ HEALING_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
 class SalesError(Exception):
-    """Any error this project raises on purpose; its text is meant for the person who reads it."""
+    """Any error this project raises on purpose; its text is meant for the person who reads it.
+
+    `what` happened and the `advice`, what to do about it, can be given apart; the text is both.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(f"{what} {advice}" if advice else what)
+        self.what, self.advice = what, advice
 
 
 class MayHeal(SalesError):

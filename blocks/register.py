@@ -14,7 +14,7 @@ from pydantic import SecretBytes, ValidationError
 from blocks import names
 from blocks.databricks import DatabricksCluster
 from blocks.errors import WillNotHeal
-from blocks.kafka import KafkaCluster
+from blocks.kafka import IAM, KafkaCluster
 from blocks.kafka_connect import KafkaConnect
 from blocks.settings import Settings
 from blocks.storage import STORAGE_TYPES, storage_for
@@ -27,14 +27,16 @@ REQUIRED = (
     "raw_url",
     "processed_url",
     "kafka_bootstrap_servers",
-    "kafka_connect_url",
     "alerts_webhook_url",
 )
+CONNECT_SETTINGS = "SALES_KAFKA_CONNECT_URL (or SALES_KAFKA_CONNECT_MSK_CONNECTOR_ARN)"
 
 
 def blocks_from(settings: Settings) -> dict[str, Block]:
     """Make every block the flows load, by its name. Raises WillNotHeal naming the settings that are missing."""
     missing = [f"SALES_{name.upper()}" for name in REQUIRED if not getattr(settings, name)]
+    if not (settings.kafka_connect_url or settings.kafka_connect_msk_connector_arn):
+        missing.append(CONNECT_SETTINGS)
     if missing:
         raise WillNotHeal(f"Set these in the environment or .env, then run this again: {', '.join(missing)}")
     aws = _aws(settings)
@@ -47,7 +49,7 @@ def blocks_from(settings: Settings) -> dict[str, Block]:
         names.RAW_STORAGE: storage_for(settings.raw_url, aws),
         names.PROCESSED_STORAGE: storage_for(settings.processed_url, aws),
         names.KAFKA: kafka_from(settings),
-        names.KAFKA_CONNECT: kafka_connect_from(settings),
+        names.KAFKA_CONNECT: kafka_connect_from(settings, aws),
         names.ALERTS: _alerts(settings),
     }
 
@@ -84,22 +86,32 @@ def warehouse_from(settings: Settings) -> SalesWarehouse:
 
 
 def kafka_from(settings: Settings) -> KafkaCluster:
-    """Make the Kafka block."""
+    """Make the Kafka block; with the AWS identity where that is what signs in."""
     return KafkaCluster(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         security_protocol=settings.kafka_security_protocol,
         sasl_mechanism=settings.kafka_sasl_mechanism,
         username=settings.kafka_username,
         password=settings.kafka_password,
+        topic_partitions=settings.kafka_topic_partitions,
+        ca_file=settings.kafka_ca_file,
+        aws=_aws(settings) if settings.kafka_sasl_mechanism == IAM else None,
     )
 
 
-def kafka_connect_from(settings: Settings) -> KafkaConnect:
-    """Make the Kafka Connect block."""
+def kafka_connect_from(settings: Settings, aws: AwsCredentials | None = None) -> KafkaConnect:
+    """Make the Kafka Connect block: of its REST API, or of the connector on MSK Connect where one is named.
+
+    Raises WillNotHeal if neither is set.
+    """
+    if not (settings.kafka_connect_url or settings.kafka_connect_msk_connector_arn):
+        raise WillNotHeal(f"No Kafka Connect is configured. Set {CONNECT_SETTINGS}.")
     return KafkaConnect(
         url=settings.kafka_connect_url,
         username=settings.kafka_connect_username,
         password=settings.kafka_connect_password,
+        msk_connector_arn=settings.kafka_connect_msk_connector_arn,
+        aws=(aws or _aws(settings)) if settings.kafka_connect_msk_connector_arn else None,
     )
 
 

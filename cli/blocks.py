@@ -10,7 +10,7 @@ app = typer.Typer(no_args_is_help=True, help="Prefect blocks: where the flows fi
 
 @app.command()
 def register() -> None:
-    """Write every block from the settings; blocks that exist are replaced."""
+    """Write every block from the settings, and the automations; what exists is replaced."""
     prepare_prefect(load_stack_settings().home)
     settings = settings_or_fail()
     with prefect_at(settings):
@@ -29,9 +29,12 @@ def show() -> None:
 
 
 def register_blocks(settings: Settings) -> None:
-    """Write every block to the Prefect server in use."""
+    """Write every block to the Prefect server in use, and the automations that speak through them."""
     from blocks.register import register as write
+    from tasks.automations import apply_automations
 
     with step(f"blocks registered for {settings.environment}"):
         for _name in write(settings):
             pass
+    with step("automations applied"):
+        apply_automations()

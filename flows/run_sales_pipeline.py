@@ -5,15 +5,17 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.watch_streaming import look_at_stream
 from tasks.databricks import run_spark_batch
 from tasks.dbt_build import build_models
 from tasks.expectations import check_layer
 from tasks.kafka import wait_for_stream
-from tasks.kafka_connect import check_connector
 from tasks.landing import land_files
 from tasks.publish import anything_new, publish_marts, published_marts
 from tasks.quarantine import note_rebuild, replays_to_rebuild
 from tasks.stream_audit import account_for_stream
+from tasks.stream_limits import LIMITS, StreamLimits
+from tasks.stream_news import why_left_out
 from tasks.summary import Stopwatch, summarise, tell_slack_of_failure
 from tasks.warehouse import load_batch_into_warehouse
 
@@ -31,20 +33,26 @@ def run_sales_pipeline(
     lag_timeout_seconds: int = 300,
     rebuild: bool = False,
     settle_seconds: float = 10,
+    require_stream: bool = False,
+    stream_limits: StreamLimits = LIMITS,
 ) -> dict[str, Any]:
     """Run the pipeline once; running it again with nothing new changes no row.
 
     feed: which CSV feed's files are taken from the drop.
     allowed_lag: events that may still be on their way into the warehouse when the models are built.
-    lag_timeout_seconds: how long to wait for the stream to come that close; then the run fails.
+    lag_timeout_seconds: how long to wait for the stream to come that close.
     rebuild: build, check and publish even if nothing arrived, dbt with a full refresh.
     settle_seconds: a file that changes within this time is still being written, and waits for the next run.
+    require_stream: fail before the batch if the stream cannot deliver or does not come that close in time; without
+        it the run goes on, and its summary says what it was made without.
+    stream_limits: what the stream's checks hold it against, see tasks/stream_limits.py.
     """
     watch = Stopwatch()
     with watch.step("check_stream"):
-        check_connector()
-        wait_for_stream(allowed_lag, lag_timeout_seconds)
-        account_for_stream()
+        left_out = why_left_out(look_at_stream(stream_limits), require_stream)
+        if not left_out:
+            left_out = wait_for_stream(allowed_lag, lag_timeout_seconds, require_stream)
+            account_for_stream()
     with watch.step("land"):
         landing = land_files(feed, settle_seconds)
     if landing.pending:
@@ -65,4 +73,4 @@ def run_sales_pipeline(
             check_layer("marts_candidate")
         with watch.step("publish"):
             publish_marts(made_of)
-    return summarise(str(flow_run.id), feed, landing, published_marts(), watch.seconds)
+    return summarise(str(flow_run.id), feed, landing, published_marts(), watch.seconds, left_out)

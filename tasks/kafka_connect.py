@@ -1,173 +1,192 @@
-"""Kafka Connect as the flows see it: bring a connector to its configuration, judge it, restart it."""
+"""Kafka Connect by its REST API: a typed client for one connector, and what is done with it.
 
-import json
+Paths, statuses and bodies are those of Kafka's ConnectorsResource and ConnectorPluginsResource.
+"""
+
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
-from jinja2 import StrictUndefined, UndefinedError
-from jinja2.sandbox import SandboxedEnvironment
-from prefect import get_run_logger, task
-from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel
+from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from blocks import names
 from blocks.errors import MayHeal, WillNotHeal, may_heal
 from blocks.kafka_connect import KafkaConnect
-from blocks.load import load_block
-from blocks.settings import PROJECT
+from tasks.connector_config import config_diff
+from tasks.connector_config import render_connector as render_connector
+from tasks.connector_state import (
+    Change,
+    Config,
+    ConfigFault,
+    ConnectorApi,
+    ConnectorStatus,
+    Offsets,
+)
+from tasks.connector_state import TaskState as TaskState
+from tasks.connector_state import WorkerState as WorkerState
+from tasks.connector_state import require_healthy as require_healthy
+from tasks.msk_connect import MskConnector, list_msk_connectors
 
-CONNECTOR_FILE = PROJECT / "streaming" / "connectors" / "snowflake_sink.json"
 # Longer than a rebalance, during which Connect answers 409.
 PATIENCE_SECONDS = 30
-RUNNING = "RUNNING"
-
-Change = Literal["created", "updated", "unchanged"]
-
-
-class WorkerState(BaseModel):
-    """State of a connector instance or of one of its tasks, as Connect reports it."""
-
-    state: str
-    worker_id: str = ""
-    trace: str | None = None
-
-    @property
-    def reason(self) -> str:
-        """The line of the trace that says most: the last cause, else the first line."""
-        lines = (self.trace or "").splitlines() or [""]
-        causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-        return (causes or lines)[-1 if causes else 0]
+# Connect itself gives a change up after 90 s (RestRequestTimeout) and then answers 500.
+CHANGE_SECONDS = 100
 
 
-class TaskState(WorkerState):
-    """State of one task of a connector."""
+class RestConnector:
+    """One connector of a Kafka Connect cluster; a `ConnectorApi`."""
 
-    id: int
+    def __init__(self, connect: KafkaConnect, name: str = names.CONNECTOR) -> None:
+        self._connect, self.name = connect, name
+        self._path = f"/connectors/{name}"
+
+    def status(self) -> ConnectorStatus:
+        """Read the state of the connector and of each task."""
+        return _parsed(ConnectorStatus, self._connect, call(self._connect, "GET", f"{self._path}/status"))
+
+    def config(self) -> Config | None:
+        """Read the configuration, as it was given: references are not resolved in it."""
+        answer = call(self._connect, "GET", f"{self._path}/config", absent_is_fine=True)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
+
+    def validate(self, config: Mapping[str, str]) -> list[ConfigFault]:
+        """Have Connect check a configuration key by key."""
+        path = f"/connector-plugins/{config['connector.class']}/config/validate"
+        answer = call(self._connect, "PUT", path, json={**config, "name": self.name}).json()
+        values = [each["value"] for each in answer["configs"]]
+        return [ConfigFault(value["name"], error) for value in values for error in value["errors"]]
+
+    def put(self, config: Mapping[str, str]) -> Change:
+        """Create the connector, or replace its configuration; its tasks start anew."""
+        answer = call(self._connect, "PUT", f"{self._path}/config", json={**config, "name": self.name})
+        return "created" if answer.status_code == httpx.codes.CREATED else "updated"
+
+    def restart(self, *, only_failed: bool) -> None:
+        """Begin to restart the connector's instance and tasks, all of them or those that failed."""
+        which = {"includeTasks": "true", "onlyFailed": str(only_failed).lower()}
+        call(self._connect, "POST", f"{self._path}/restart", params=which)
+
+    def pause(self) -> None:
+        """Pause it."""
+        call(self._connect, "PUT", f"{self._path}/pause")
+
+    def resume(self) -> None:
+        """Resume it, from a pause or a stop."""
+        call(self._connect, "PUT", f"{self._path}/resume")
+
+    def stop(self) -> None:
+        """Stop it."""
+        call(self._connect, "PUT", f"{self._path}/stop")
+
+    def offsets(self) -> Offsets:
+        """Read the offsets that the connector's group has committed."""
+        found = call(self._connect, "GET", f"{self._path}/offsets").json()["offsets"]
+        return {
+            (each["partition"]["kafka_topic"], int(each["partition"]["kafka_partition"])): int(
+                each["offset"]["kafka_offset"]
+            )
+            for each in found
+        }
 
 
-class ConnectorStatus(BaseModel):
-    """Answer of `GET /connectors/{name}/status` (Kafka's ConnectorStateInfo)."""
-
-    name: str
-    connector: WorkerState
-    tasks: list[TaskState]
-    type: str = "unknown"
-
-    @property
-    def healthy(self) -> bool:
-        """Whether the connector runs, with at least one task, and all tasks run."""
-        states = [self.connector.state, *(task.state for task in self.tasks)]
-        return bool(self.tasks) and all(state == RUNNING for state in states)
+def open_connector(connect: KafkaConnect, name: str = names.CONNECTOR) -> ConnectorApi:
+    """Give the connector by the API that the block points at."""
+    if connect.msk_connector_arn:
+        assert connect.aws, "a connector on MSK Connect comes with credentials"
+        return MskConnector(connect.aws, connect.msk_connector_arn)
+    return RestConnector(connect, name)
 
 
-def render_connector(settings: Mapping[str, Any], file: Path = CONNECTOR_FILE) -> dict[str, str]:
-    """Fill in a connector's configuration, a JSON object of Jinja templates, from settings by their names.
-
-    Secrets are not settings here: the private key is a config-provider reference that only Connect resolves.
-    Raises WillNotHeal for a setting the file wants and `settings` does not have.
-    """
-    environment = SandboxedEnvironment(undefined=StrictUndefined)
-    templates = json.loads(file.read_text())
-    try:
-        return {key: environment.from_string(text).render(settings) for key, text in templates.items()}
-    except UndefinedError as error:
-        raise WillNotHeal(f"{file.name} cannot be filled in: {error}") from None
+def list_connectors(connect: KafkaConnect) -> list[ConnectorStatus]:
+    """Read the state of every connector of the cluster (of MSK Connect: of the account), in order of name."""
+    if connect.msk_connector_arn:
+        assert connect.aws, "a connector on MSK Connect comes with credentials"
+        return list_msk_connectors(connect.aws)
+    answer = call(connect, "GET", "/connectors", params={"expand": "status"}).json()
+    return [ConnectorStatus.model_validate(answer[name]["status"]) for name in sorted(answer)]
 
 
 def connector_status(connect: KafkaConnect, name: str = names.CONNECTOR) -> ConnectorStatus:
     """Read a connector's status. Raises WillNotHeal if there is no such connector."""
-    return ConnectorStatus.model_validate(_call(connect, "GET", f"/connectors/{name}/status").json())
+    return open_connector(connect, name).status()
 
 
 def apply_connector(connect: KafkaConnect, config: Mapping[str, str], name: str = names.CONNECTOR) -> Change:
     """Create the connector or bring it to this configuration; say what was done."""
-    wanted = {**config, "name": name}
-    known = _call(connect, "GET", "/connectors").json()
-    if name in known and _call(connect, "GET", f"/connectors/{name}/config").json() == wanted:
-        return "unchanged"
-    answer = _call(connect, "PUT", f"/connectors/{name}/config", json=wanted)
-    return "created" if answer.status_code == httpx.codes.CREATED else "updated"
+    connector = open_connector(connect, name)
+    known = connector.config()
+    return "unchanged" if known is not None and not config_diff(known, config) else connector.put(config)
 
 
 def restart_failed(connect: KafkaConnect, name: str = names.CONNECTOR) -> ConnectorStatus:
     """Restart the connector and its tasks where they failed; give the status as the restart begins."""
-    only_failed = {"includeTasks": "true", "onlyFailed": "true"}
-    return ConnectorStatus.model_validate(
-        _call(connect, "POST", f"/connectors/{name}/restart", params=only_failed).json()
-    )
+    connector = open_connector(connect, name)
+    connector.restart(only_failed=True)
+    return connector.status()
 
 
-def require_healthy(status: ConnectorStatus) -> None:
-    """Pass only a healthy connector.
+def call(
+    connect: KafkaConnect, method: str, path: str, *, absent_is_fine: bool = False, **request: Any
+) -> httpx.Response:
+    """Ask Kafka Connect, again for a while where it may heal (a rebalance's 409, 5xx, no answer).
 
-    Raises WillNotHeal with the cause for one that failed or was paused: somebody has to act. Raises MayHeal
-    for one on its way (UNASSIGNED, RESTARTING, no tasks yet).
+    Every call can be repeated: reads, PUT of a whole configuration or a target state, restart of what failed.
+    Raises MayHeal or WillNotHeal with what to do; 404 is no error if `absent_is_fine`.
     """
-    if status.healthy:
-        return
-    parts = {"connector": status.connector} | {f"task {task.id}": task for task in status.tasks}
-    found = "; ".join(
-        f"{what} {part.state}{': ' if part.reason else ''}{part.reason}" for what, part in parts.items()
-    )
-    states = {part.state for part in parts.values()}
-    if "FAILED" in states:
-        raise WillNotHeal(
-            f"{status.name} failed ({found}). Mend the cause, then run `sales connector restart`."
-        )
-    if states & {"PAUSED", "STOPPED"}:
-        raise WillNotHeal(f"{status.name} does not run ({found}). Resume it.")
-    raise MayHeal(f"{status.name} is not running yet ({found or 'no tasks'}).")
+    timeout = connect.timeout_seconds if method == "GET" else max(connect.timeout_seconds, CHANGE_SECONDS)
+    try:
+        with connect.client() as client:
+            for attempt in patiently():
+                with attempt:
+                    answer = client.request(method, path, timeout=timeout, **request)
+                    if absent_is_fine and answer.status_code == httpx.codes.NOT_FOUND:
+                        return answer
+                    return answer.raise_for_status()
+    except httpx.HTTPStatusError as error:
+        raise _explain(connect, error) from None
+    except httpx.TransportError as error:
+        raise MayHeal(
+            f"Kafka Connect at {connect.url} cannot be reached: {error or type(error).__name__}.",
+            "See that its workers run and that this machine may reach them.",
+        ) from error
+    raise AssertionError("unreachable: the retry returns or raises")
 
 
-@task(name="check the connector", cache_policy=NO_CACHE)
-def check_connector() -> ConnectorStatus:
-    """Make sure that the Snowflake sink runs; one that is just starting gets some time. Raises as above."""
-    connect = load_block(KafkaConnect, names.KAFKA_CONNECT)
-    for attempt in _patiently():
-        with attempt:
-            status = connector_status(connect)
-            require_healthy(status)
-    get_run_logger().info("%s runs with %d tasks", status.name, len(status.tasks))
-    return status
-
-
-def _patiently() -> Retrying:
+def patiently() -> Retrying:
+    """Try again for PATIENCE_SECONDS what may heal, with growing and jittered waits."""
     wait = wait_random_exponential(0.2, max=3)
     return Retrying(
         retry=retry_if_exception(may_heal), wait=wait, stop=stop_after_delay(PATIENCE_SECONDS), reraise=True
     )
 
 
-def _call(connect: KafkaConnect, method: str, path: str, **request: Any) -> httpx.Response:
-    # Every call can be repeated: reads, PUT of a whole configuration, restart of what failed.
+def _parsed(kind: type[ConnectorStatus], connect: KafkaConnect, answer: httpx.Response) -> ConnectorStatus:
     try:
-        with connect.client() as client:
-            for attempt in _patiently():
-                with attempt:
-                    return client.request(method, path, **request).raise_for_status()
-    except httpx.HTTPStatusError as error:
-        raise _explain(connect, error) from None
-    except httpx.TransportError as error:
-        raise MayHeal(f"Kafka Connect at {connect.url} cannot be reached: {error}") from error
-    raise AssertionError("unreachable: the retry returns or raises")
+        return kind.model_validate_json(answer.content)
+    except ValidationError:
+        raise WillNotHeal(
+            f"What answers at {connect.url} is not Kafka Connect's REST API.",
+            f"Correct the address of the block {names.KAFKA_CONNECT}.",
+        ) from None
 
 
 def _explain(connect: KafkaConnect, error: httpx.HTTPStatusError) -> MayHeal | WillNotHeal:
     code = error.response.status_code
     if code in (401, 403):
         return WillNotHeal(
-            f"Kafka Connect at {connect.url} refuses the credentials ({code}). Correct the user and password "
-            f"of the block {names.KAFKA_CONNECT}."
+            f"Kafka Connect at {connect.url} refuses the credentials ({code}).",
+            f"Correct the user and password of the block {names.KAFKA_CONNECT}.",
         )
     try:
         message = error.response.json()["message"]
     except (ValueError, KeyError, TypeError):
         message = error.response.text[:300]
     if code == httpx.codes.NOT_FOUND:
-        return WillNotHeal(f"{message} (at {connect.url}). Apply the connector first.")
-    return (MayHeal if may_heal(error) else WillNotHeal)(
-        f"Kafka Connect at {connect.url} answers {code}: {message}"
-    )
+        return WillNotHeal(f"{message} (at {connect.url}).", "Make it with `sales connector apply`.")
+    what = f"Kafka Connect at {connect.url} answers {code}: {message}"
+    if code == httpx.codes.CONFLICT:
+        return MayHeal(what, "Its workers rebalance without end: see their log for members that come and go.")
+    if may_heal(error):
+        return MayHeal(what, "See the workers' log.")
+    return WillNotHeal(what, "Correct what it names.")

@@ -56,24 +56,33 @@ class Stopwatch:
 
 @task(name="summarise", **RETRY)
 def summarise(
-    run_id: str, feed: str, landing: Landing, marts: dict[str, TableState], seconds: dict[str, float]
+    run_id: str,
+    feed: str,
+    landing: Landing,
+    marts: dict[str, TableState],
+    seconds: dict[str, float],
+    stream_left_out: str = "",
 ) -> dict[str, Any]:
     """Compose the run's summary, write it to MONITORING.PIPELINE_RUNS and show it as an artifact.
 
     `batch` and `stream` are totals of everything ever loaded for this feed and of the topic, so that they
     add up however often the pipeline ran; `batch.new_files` is what this run loaded,
-    `batch.waiting_files` what lies in the drop but is still being written.
+    `batch.waiting_files` what lies in the drop but is still being written. `stream_left_out` says why events that
+    are on the topic are not in it, empty if all are.
     """
     warehouse = load_block(SalesWarehouse, names.WAREHOUSE)
     files, stream = warehouse.rows(FILE_TOTALS, (feed,))[0], warehouse.rows(STREAM_TOTALS)[0]
     refused = [{"file": file.name, "reason": file.reason} for file in landing.refused]
     summary: dict[str, Any] = {
         "run_id": run_id,
-        "status": "completed_with_refused_files" if refused else "completed",
+        "status": "completed"
+        + "_without_stream" * bool(stream_left_out)
+        + "_with_refused_files" * bool(refused),
         "feed": feed,
         "batch": {name: int(value) for name, value in files.items()}
         | {"new_files": len(landing.pending), "refused_files": refused, "waiting_files": landing.waiting},
         "stream": {name: int(value) for name, value in stream.items()},
+        "stream_left_out": stream_left_out,
         "marts": {name: {"rows": state.rows, "checksum": state.checksum} for name, state in marts.items()},
         "seconds": seconds,
     }
@@ -93,9 +102,11 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]
     batch = [(k.replace("_", " "), f"{v:,}") for k, v in summary["batch"].items() if isinstance(v, int)]
     batch += [(f"refused: {r['file']}", r["reason"]) for r in summary["batch"]["refused_files"]]
     batch += [("still being written", path) for path in summary["batch"]["waiting_files"]]
+    stream = [(name.replace("_", " "), f"{value:,}") for name, value in summary["stream"].items()]
+    stream += [("left out", line) for line in summary["stream_left_out"].splitlines()]
     return [
         (f"Batch ({summary['feed']})", batch),
-        ("Stream", [(name.replace("_", " "), f"{value:,}") for name, value in summary["stream"].items()]),
+        ("Stream", stream),
         ("Marts", [(name, f"{mart['rows']:,} rows") for name, mart in summary["marts"].items()]),
         ("Seconds", [(name.replace("_", " "), f"{value:.1f}") for name, value in summary["seconds"].items()]),
     ]

@@ -472,7 +472,7 @@ def test_a_missing_table_fails_the_task_at_once_and_a_restart_heals_it(new_pipe)
     pipe.warehouse.run(
         f"create table SALES_DW.RAW.{pipe.table} (record_metadata variant, record_content variant)"
     )
-    assert restart_failed(pipe.connect, pipe.name).tasks[0].state == "RESTARTING"
+    assert restart_failed(pipe.connect, pipe.name).tasks[0].state in {"UNASSIGNED", "RUNNING"}
     pipe.wait_until(lambda status: status.healthy)
 
 

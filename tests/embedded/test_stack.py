@@ -160,10 +160,10 @@ def test_up_status_down(tmp_path):
         assert up.returncode == 0, up.stderr
         state = json.loads(sales("status", "--json", home=tmp_path).stdout)
         assert {row["service"]: row["state"] for row in state["services"]} == dict.fromkeys(
-            ("prefect_server", "snowflake", "kafka", "databricks", "slack", "connect"), "running"
+            ("prefect_server", "snowflake", "kafka", "databricks", "slack", "sales_api", "connect"), "running"
         )
         assert all(Path(row["log"]).exists() for row in state["services"])
-        assert '"state":"RUNNING"' in sales("connector", "status", home=tmp_path).stdout.replace(
+        assert '"state":"RUNNING"' in sales("connector", "status", "--json", home=tmp_path).stdout.replace(
             " ", ""
         ).replace("\n", "")
         again = sales("warehouse", "migrate", home=tmp_path)
