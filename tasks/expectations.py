@@ -63,18 +63,16 @@ def validate(warehouse: SalesWarehouse, layer: str) -> list[CheckResult]:
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
+    sources: dict[str, Any] = {}  # one per schema: each signs in anew
     results = []
     for suite in read_suites(layer):
-        source = context.data_sources.add_snowflake(
-            name=suite["table"],
-            schema=suite["schema"],
-            create_temp_table=False,
-            **connection_arguments(warehouse),
-        )
-        query = suite.get("query", "select * from {table}").format(
-            table=f"{suite['schema']}.{suite['table']}"
-        )
-        asset = source.add_query_asset(suite["table"], query=query)
+        schema = suite["schema"]
+        if schema not in sources:
+            sources[schema] = context.data_sources.add_snowflake(
+                name=schema, schema=schema, create_temp_table=False, **connection_arguments(warehouse)
+            )
+        query = suite.get("query", "select * from {table}").format(table=f"{schema}.{suite['table']}")
+        asset = sources[schema].add_query_asset(suite["table"], query=query)
         batch = asset.add_batch_definition_whole_table("whole").get_batch()
         results += _judge(gx, batch, suite)
     return results

@@ -15,7 +15,14 @@ from blocks.settings import PROJECT
 from blocks.warehouse import SalesWarehouse
 from tasks.retries import RETRY
 
-MADE_BY = ("dbt/*.yml", "dbt/models/**/*", "dbt/macros/*", "dbt/data-tests/*", "expectations/*")
+MADE_BY = (
+    "dbt/*.yml",
+    "dbt/models/**/*",
+    "dbt/seeds/*",
+    "dbt/macros/*",
+    "dbt/data-tests/*",
+    "expectations/*",
+)
 
 
 @dataclass(frozen=True)

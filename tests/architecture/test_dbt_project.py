@@ -22,9 +22,9 @@ SNOWFLAKE_FUNCTIONS = set(
         r"\w+",
         """
         array_compact array_construct array_to_string coalesce count count_if date_trunc dateadd datediff day
-        dayname dayofweekiso generator iff lag last_day last_value lead length lpad max md5 min month monthname
-        nullif number quarter row_number rtrim seq4 sum table timestamp_ntz to_char to_timestamp_ntz trim try_cast
-        weekiso year
+        dayname dayofweekiso generator iff lag last_day last_value lead left length lpad max md5 min mod month
+        monthname nullif number quarter rank round row_number rtrim seq4 sum table timestamp_ntz to_char
+        to_timestamp_ntz trim try_cast weekiso year
         """,
     )
 )

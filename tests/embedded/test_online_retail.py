@@ -6,6 +6,8 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
+from tests.embedded.marts_oracle import Line, assert_published, returns
+
 
 @pytest.fixture(scope="module")
 def independent(real_data):
@@ -22,7 +24,20 @@ def independent(real_data):
         .dt.tz_convert("UTC")
     )
     amount = kept["UnitPrice"].map(Decimal) * kept["Quantity"].map(int)
+    fields = zip(
+        kept["InvoiceNo"],
+        kept.index,  # the file numbers no lines
+        kept["StockCode"],
+        kept["CustomerID"].replace("", None),
+        kept["Country"],
+        kept["Quantity"].map(int),
+        kept["UnitPrice"].map(Decimal),
+        ["GBP"] * len(kept),
+        sold.dt.tz_localize(None).dt.to_pydatetime(),
+        strict=True,
+    )
     return {
+        "sold": [Line(*values) for values in fields],
         "counts": {
             "rows_read": len(lines),
             "rows_valid": len(kept),
@@ -65,3 +80,35 @@ def test_missing_customers_are_the_unknown_member_not_dropped(pipeline, summary,
         "where sales.source = 'online_retail' and customers.source = 'unknown'"
     )
     assert rows[0]["n"] == (lines["CustomerID"] == "").sum() > 0
+
+
+@pytest.mark.parametrize("mart", ["daily", "orders", "customers", "products"])
+def test_mart_is_what_the_file_adds_up_to(pipeline, summary, independent, mart):
+    assert_published(pipeline.warehouse, mart, "online_retail", independent["sold"])
+
+
+def test_c_invoices_are_returns_whose_original_is_not_known(pipeline, summary, independent):
+    expected = returns(independent["sold"]).values()
+    assert all(order.startswith("C") for order in {o.order_id for o in independent["sold"] if o.quantity < 0})
+    rows = pipeline.warehouse.rows(
+        "select count(*) as n, count_if(has_original) as matched, sum(units_returned) as units, "
+        "sum(returns_amount_eur) as eur from MARTS.MART_RETURNS where source = 'online_retail'"
+    )
+    assert rows == [
+        {
+            "n": len(expected),
+            "matched": sum(row["has_original"] for row in expected),
+            "units": sum(row["units_returned"] for row in expected),
+            "eur": sum(row["returns_amount_eur"] for row in expected),
+        }
+    ]
+    assert rows[0]["matched"] == 0 < rows[0]["n"]
+
+
+def test_locations_are_the_countries_of_the_file(pipeline, summary, independent):
+    countries = {line.country for line in independent["sold"]}
+    rows = pipeline.warehouse.rows("select country, country_code, region from MARTS.DIM_LOCATION")
+    told = {row["country"]: (row["country_code"], row["region"]) for row in rows}
+    assert countries | {"Unknown"} <= set(told)
+    assert told["EIRE"] == ("IE", "Northern Europe")
+    assert told["Unspecified"] == told["Unknown"] == (None, "Unknown")
