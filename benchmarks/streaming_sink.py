@@ -38,8 +38,9 @@ from blocks.kafka import KafkaCluster
 from blocks.kafka_connect import KafkaConnect
 from blocks.warehouse import SalesWarehouse
 from streaming.generator import sale_events
+from tasks.connector_config import render_connector
 from tasks.kafka import topic_offsets, wait_for_lag
-from tasks.kafka_connect import apply_connector, connector_status, render_connector
+from tasks.kafka_connect import apply_connector, connector_status
 from tasks.migrations import migrate
 
 TARGET_RATIO, TARGET_P95_SECONDS, TARGET_GROWTH = 0.5, 2.0, 1.2

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 from zipfile import BadZipFile, ZipFile
 
 from blocks.errors import WillNotHeal
 from blocks.feeds import Encoding
+from blocks.paths import is_hidden
 
 SAMPLE_LINES = 10_000
 SAMPLE_BYTES = 4 << 20
@@ -47,11 +49,18 @@ class Dialect:
         """Split a line into its fields as the batch job does (RFC 4180); None if its quotes are broken."""
         if not self.quote or self.quote not in line:
             return line.split(self.delimiter)
-        delimiter, quote = re.escape(self.delimiter), re.escape(self.quote)
-        field = f"(?:{quote}[^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+{quote}|[^{quote}{delimiter}]*+)"
-        if not re.fullmatch(f"{field}(?:{delimiter}{field})*+", line):
+        intact, field = self._forms
+        if not intact.fullmatch(line):
             return None
-        return [self._unquoted(found) for found in re.findall(f"(?:^|{delimiter})({field})", line)]
+        return [self._unquoted(found) for found in field.findall(line)]
+
+    @cached_property
+    def _forms(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """Give the forms of an intact line and of each of its fields."""
+        delimiter, quote = re.escape(self.delimiter), re.escape(self.quote)
+        # Possessive: every character is tried once, however broken the line.
+        field = f"(?:{quote}[^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+{quote}|[^{quote}{delimiter}]*+)"
+        return re.compile(f"{field}(?:{delimiter}{field})*+"), re.compile(f"(?:^|{delimiter})({field})")
 
     def _unquoted(self, field: str) -> str:
         return field[1:-1].replace(self.quote * 2, self.quote) if field.startswith(self.quote) else field
@@ -130,7 +139,7 @@ def _only_member(path: Path, archive: ZipFile) -> str:
     found = [
         member.filename
         for member in archive.infolist()
-        if not member.is_dir() and not any(part[0] in "._" for part in PurePosixPath(member.filename).parts)
+        if not member.is_dir() and not is_hidden(PurePosixPath(member.filename))
     ]
     if len(found) != 1:
         shown = f": {', '.join(sorted(found)[:5])}" if found else ""
@@ -155,10 +164,15 @@ def _encoding(data: bytes) -> Encoding:
     return "utf-8"
 
 
+def utf16_byte_order(start: bytes) -> str:
+    """Name the codec of a UTF-16 text by its mark, else by which half of its characters is zero more often."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16-le" if start.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
+    return "utf-16-be" if start[::2].count(0) > start[1::2].count(0) else "utf-16-le"
+
+
 def _lines(path: Path, data: bytes, encoding: Encoding) -> list[str]:
-    codec: str = encoding
-    if encoding == "utf-16" and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        codec = "utf-16-be" if data[::2].count(0) > data[1::2].count(0) else "utf-16-le"
+    codec = utf16_byte_order(data) if encoding == "utf-16" else encoding
     text = codecs.getincrementaldecoder(codec)("replace").decode(data).removeprefix("\ufeff")
     strange = NOT_TEXT.findall(text)
     if "\0" in strange or len(strange) > len(text) // 100:

@@ -69,8 +69,8 @@ def demo(
     where = load_stack_settings()
     prepare_prefect(where.home, embedded=True)
     files = input_files(feed, input_path)
-    with terminated_as_interrupt(), imports_ahead() as imported, stack(where, keep) as settings:
-        imported.wait()
+    with terminated_as_interrupt(), imports_ahead() as imports, stack(where, keep) as settings:
+        imports.join()
         from cli.stack import prepare
 
         with prefect_at(settings):
@@ -89,26 +89,23 @@ def demo(
 
 
 @contextmanager
-def imports_ahead() -> Iterator[threading.Event]:
-    """Import, while the servers start, what takes ten seconds to import; set the event given when it is done.
+def imports_ahead() -> Iterator[threading.Thread]:
+    """Import, while the servers start, what takes ten seconds to import, in the thread given.
 
-    Whoever needs these modules waits for the event: two threads that import the same ones may lock each other
+    Whoever needs these modules joins it: two threads that import the same ones may lock each other
     out. The thread is never left behind: an interpreter that ends during its imports may abort.
     """
-    unwanted, done = threading.Event(), threading.Event()
+    unwanted = threading.Event()
 
     def import_each() -> None:
-        try:
-            for module in HEAVY_IMPORTS:
-                if not unwanted.is_set():
-                    importlib.import_module(module)
-        finally:
-            done.set()
+        for module in HEAVY_IMPORTS:
+            if not unwanted.is_set():
+                importlib.import_module(module)
 
     thread = threading.Thread(target=import_each)
     thread.start()
     try:
-        yield done
+        yield thread
     finally:
         unwanted.set()
         thread.join()

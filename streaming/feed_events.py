@@ -53,6 +53,7 @@ class _Judge:
     def __init__(self, feed: Feed, contract: Contract) -> None:
         self.feed, self.contract = feed, contract
         self.kinds = {name: column.type for name, column in contract.columns.items()}
+        self.key_columns = feed.key_columns
         self.read_time = time_reader(feed.timestamps.formats, feed.timestamps.time_zone)
         self.numbers = {kind: _number_form(kind, feed) for kind in set(self.kinds.values())}
         self.rules = [
@@ -71,7 +72,7 @@ class _Judge:
             if text is not None and values[name] is None:
                 broken.append(f"{name}_invalid")
         if self.feed.line_number == "content":
-            values["line_number"] = content_number(texts[column] for column in self.feed.key_columns)
+            values["line_number"] = content_number(texts[column] for column in self.key_columns)
         broken += [
             rule.id
             for rule, wanted in self.rules

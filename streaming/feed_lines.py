@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from blocks.csv_sample import Dialect
 from blocks.errors import WillNotHeal
 from blocks.feeds import Feed
 
@@ -32,7 +33,7 @@ def feed_lines(feed: Feed, path: Path) -> Iterator[Texts | BrokenLine]:
 
     Raises WillNotHeal if the file cannot be read as this feed.
     """
-    split = _Splitter(feed)
+    dialect, wanted = Dialect(feed.delimiter, feed.quote), frozenset(feed.file_columns)
     header = None if feed.header is True else list(feed.header)
     # Bytes that are no text become lone surrogates, from which they can be had back.
     errors = "strict" if feed.encoding == "utf-16" else "surrogateescape"
@@ -44,9 +45,9 @@ def feed_lines(feed: Feed, path: Path) -> Iterator[Texts | BrokenLine]:
                 if not text:
                     continue
                 if header is None:
-                    header = _checked_header(feed, path, split(text.removeprefix("\ufeff")))
+                    header = _checked_header(feed, path, dialect.split(text.removeprefix("\ufeff")))
                     continue
-                yield _read(feed, path, header, split, text)
+                yield _read(feed, path, header, wanted, dialect, text)
     except (OSError, EOFError, UnicodeError, zlib.error) as error:  # a torn .gz; half a character of UTF-16
         raise WillNotHeal(f"{path.name} cannot be read: {error}") from error
 
@@ -63,16 +64,17 @@ def _checked_header(feed: Feed, path: Path, fields: list[str] | None) -> list[st
     return header
 
 
-def _read(feed: Feed, path: Path, header: list[str], split: "_Splitter", text: str) -> Texts | BrokenLine:
+def _read(
+    feed: Feed, path: Path, header: list[str], wanted: frozenset[str], dialect: Dialect, text: str
+) -> Texts | BrokenLine:
     encoding = feed.encoding.replace("utf-16", "utf-8")  # which has no byte order mark in every line
     try:
         raw = text.encode(encoding)
     except UnicodeEncodeError:  # a lone surrogate
         return BrokenLine("encoding_invalid", text.encode(encoding, errors="surrogateescape"))
-    fields = split(text.removeprefix("\ufeff"))
+    fields = dialect.split(text.removeprefix("\ufeff"))
     if fields is None or len(fields) != len(header):
         return BrokenLine("malformed_row", raw)
-    wanted = set(feed.file_columns)
     texts: Texts = {
         name: field.strip(" ") or None for name, field in zip(header, fields, strict=True) if name in wanted
     }
@@ -94,28 +96,3 @@ def _derived(feed: Feed, file_name: str, texts: Texts) -> Texts:
             text = how.separator.join(str(part) for part in parts)
         made[name] = (text or "").strip(" ") or None
     return made
-
-
-class _Splitter:
-    """Splits a line into its fields, quoted as RFC 4180 has it or not; None if its quotes are broken."""
-
-    def __init__(self, feed: Feed) -> None:
-        self.delimiter, self.quote = feed.delimiter, feed.quote
-        delimiter, quote = re.escape(feed.delimiter), re.escape(feed.quote)
-        if self.quote:
-            # Possessive: every character is tried once, however broken the line.
-            field = f"(?:{quote}[^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+{quote}|[^{quote}{delimiter}]*+)"
-            self.intact = re.compile(f"{field}(?:{delimiter}{field})*+")
-            self.field = re.compile(rf"(?:\A|{delimiter})({field})")
-
-    def __call__(self, line: str) -> list[str] | None:
-        if not self.quote or self.quote not in line:
-            return line.split(self.delimiter)
-        if not self.intact.fullmatch(line):
-            return None
-        return [self._bare(match[1]) for match in self.field.finditer(line)]
-
-    def _bare(self, field: str) -> str:
-        if not field.startswith(self.quote):
-            return field
-        return field[1:-1].replace(self.quote * 2, self.quote)

@@ -31,15 +31,15 @@ def apply_automations(file: Path = FILE) -> list[str]:
     `prefect automation create` would make a second one each time. Raises WillNotHeal for one that Prefect does
     not understand, or whose notification block is not there.
     """
-    for declared in read_automations(file):
-        wanted = _automation(declared, file)
-        with get_client(sync_client=True) as client:
+    every = [_automation(declared, file) for declared in read_automations(file)]
+    with get_client(sync_client=True) as client:
+        for wanted in every:
             known = client.read_automations_by_name(wanted.name)
             if known:
                 client.update_automation(known[0].id, wanted)
             else:
                 client.create_automation(wanted)
-    return [declared["name"] for declared in read_automations(file)]
+    return [wanted.name for wanted in every]
 
 
 def _automation(declared: dict[str, Any], file: Path) -> AutomationCore:

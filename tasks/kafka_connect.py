@@ -14,7 +14,6 @@ from blocks import names
 from blocks.errors import MayHeal, WillNotHeal, may_heal
 from blocks.kafka_connect import KafkaConnect
 from tasks.connector_config import config_diff
-from tasks.connector_config import render_connector as render_connector
 from tasks.connector_state import (
     Change,
     Config,
@@ -23,9 +22,6 @@ from tasks.connector_state import (
     ConnectorStatus,
     Offsets,
 )
-from tasks.connector_state import TaskState as TaskState
-from tasks.connector_state import WorkerState as WorkerState
-from tasks.connector_state import require_healthy as require_healthy
 from tasks.msk_connect import MskConnector, list_msk_connectors
 
 # Longer than a rebalance, during which Connect answers 409.

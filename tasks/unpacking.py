@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from blocks.csv_sample import utf16_byte_order
 from blocks.paths import is_hidden
 
 PIECE_BYTES = 1 << 20
@@ -207,7 +208,7 @@ def _read_utf16(path: Path) -> Iterator[str]:
     """Read a file's text in pieces, without its byte order mark. Raises Unreadable at the first broken byte."""
     pieces = read_pieces(path)
     first, read = next(pieces, b""), 0
-    decoder = codecs.getincrementaldecoder(_byte_order(first))()
+    decoder = codecs.getincrementaldecoder(utf16_byte_order(first))()
     for piece in chain([first], pieces, [b""]):
         kept = len(decoder.getstate()[0])  # half a character, from the piece before
         try:
@@ -218,10 +219,3 @@ def _read_utf16(path: Path) -> Iterator[str]:
             ) from error
         yield text if read else text.removeprefix("\ufeff")
         read += len(piece)
-
-
-def _byte_order(start: bytes) -> str:
-    """Tell how UTF-16 is written: by its mark, else by which half of its characters is zero more often."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16-le" if start.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
-    return "utf-16-be" if start[::2].count(0) > start[1::2].count(0) else "utf-16-le"

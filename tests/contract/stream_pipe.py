@@ -11,8 +11,9 @@ from confluent_kafka import Producer
 from blocks import names
 from blocks.kafka import KafkaCluster
 from blocks.kafka_connect import KafkaConnect
+from tasks.connector_config import render_connector
 from tasks.kafka import wait_for_lag
-from tasks.kafka_connect import apply_connector, connector_status, render_connector, restart_failed
+from tasks.kafka_connect import apply_connector, connector_status, restart_failed
 
 Position = tuple[int, int]
 SETTINGS = {

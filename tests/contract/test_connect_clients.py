@@ -15,16 +15,9 @@ from tasks.connector_state import ConfigFault
 from tasks.kafka_connect import RestConnector, apply_connector, list_connectors, open_connector
 from tasks.msk_connect import MskConnector, list_msk_connectors
 from tasks.stream_limits import StreamLimits
+from tests.contract.connector_settings import SETTINGS
 from tests.contract.played_service import Answer, Asked, Played, play
 
-SETTINGS = {
-    "snowflake_endpoint": None,
-    "snowflake_account": "ab12345.eu-west-1",
-    "snowflake_user": "SALES_PIPELINE",
-    "snowflake_database": "SALES_DW",
-    "snowflake_role": "SALES_PIPELINE",
-    "kafka_connect_private_key_reference": "${secretsmanager:sales/snowflake-sink:private_key}",
-}
 # Known to both versions: the connector's Constants.java (v4) and SnowflakeSinkConnectorConfig.java (v3), and Kafka's.
 SHARED_KEYS = {
     *("connector.class", "tasks.max", "topics", "snowflake.topic2table.map", "snowflake.url.name"),

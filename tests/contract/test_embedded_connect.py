@@ -19,26 +19,11 @@ from blocks.kafka_connect import KafkaConnect
 from blocks.names import CONNECTOR
 from streaming.generator import sale_events
 from streaming.producer import publish
+from tasks.connector_config import render_connector
+from tasks.connector_state import ConnectorStatus, TaskState, WorkerState, require_healthy
 from tasks.kafka import group_lag, topic_offsets, wait_for_lag
-from tasks.kafka_connect import (
-    ConnectorStatus,
-    TaskState,
-    WorkerState,
-    apply_connector,
-    connector_status,
-    render_connector,
-    require_healthy,
-    restart_failed,
-)
-
-SETTINGS = {
-    "snowflake_endpoint": None,
-    "snowflake_account": "ab12345.eu-west-1",
-    "snowflake_user": "SALES_PIPELINE",
-    "snowflake_database": "SALES_DW",
-    "snowflake_role": "SALES_PIPELINE",
-    "kafka_connect_private_key_reference": "${secretsmanager:sales/snowflake-sink:private_key}",
-}
+from tasks.kafka_connect import apply_connector, connector_status, restart_failed
+from tests.contract.connector_settings import SETTINGS
 
 
 class Warehouse:

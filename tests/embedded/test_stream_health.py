@@ -17,7 +17,8 @@ from blocks.register import kafka_connect_from
 from flows.watch_streaming import watch_streaming
 from streaming.generator import sale_events
 from tasks.automations import FILE, apply_automations
-from tasks.kafka_connect import apply_connector, open_connector, render_connector
+from tasks.connector_config import render_connector
+from tasks.kafka_connect import apply_connector, open_connector
 from tasks.stream_limits import StreamLimits
 
 QUICK = StreamLimits(max_restarts=2, restart_wait_seconds=0.3, settle_seconds=15, trend_seconds=0.5)
