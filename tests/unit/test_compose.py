@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect.settings import Settings as PrefectSettings
+from prefect.settings.legacy import _get_valid_setting_names
 
-from blocks.settings import PROJECT
+from blocks.settings import PROJECT, Settings
 from tasks.connector_config import REFERENCE
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "compose.yaml").read_text())
@@ -26,10 +28,21 @@ def properties(text: str) -> dict[str, str]:
     return {key: value for key, _, value in lines}
 
 
-def test_the_profile_has_broker_connect_and_ui():
-    assert {"kafka", "kafka-connect", "kafka-ui"} <= {
-        name for name, service in SERVICES.items() if "kafka-local" in service["profiles"]
-    }
+PROFILES = {
+    "kafka-local": {"kafka", "kafka-connect", "kafka-ui"},
+    "spark-local": {"spark-local", "spark-local-worker"},
+    "dbt-local": {"dbt-docs"},
+    "monitoring": {"node-exporter", "prometheus", "grafana"},
+    "prefect": {"prefect-server", "prefect-worker"},
+}
+
+
+def test_each_profile_has_what_it_needs():
+    found: dict[str, set[str]] = {}
+    for name, service in SERVICES.items():
+        for profile in service["profiles"]:
+            found.setdefault(profile, set()).add(name)
+    assert found == PROFILES
 
 
 @each_service
@@ -42,12 +55,16 @@ def test_every_service_is_in_a_profile_with_a_pinned_image_and_a_healthcheck(ser
 
 
 def test_images_that_are_built_start_from_pinned_ones_and_those_of_the_services():
-    built = {name: PROJECT / service["build"] for name, service in SERVICES.items() if "build" in service}
-    assert "kafka-connect" in built
+    built = {
+        name: PROJECT / (build if isinstance(build, str) else build["context"])
+        for name, service in SERVICES.items()
+        if (build := service.get("build"))
+    }
+    assert {"kafka-connect", "prefect-worker"} <= built.keys()
     for folder in built.values():
         images = base_images((folder / "Dockerfile").read_text())
         assert images
-        assert [image for image in images if not PINNED.fullmatch(image)] == []
+        assert [image for image in images if image != "base" and not PINNED.fullmatch(image)] == []
     connect = base_images((built["kafka-connect"] / "Dockerfile").read_text())
     assert connect[-1] == SERVICES["kafka"]["image"]
 
@@ -74,7 +91,23 @@ def test_secrets_are_files_and_volumes_are_declared(service):
     for name in service.get("secrets", []):
         assert COMPOSE["secrets"][name].keys() == {"file"}
     for volume in service.get("volumes", []):
-        assert volume.split(":")[0] in COMPOSE["volumes"]
+        source = volume.rsplit(":", 2)[0] if volume.endswith(":ro") else volume.split(":")[0]
+        if source.startswith("./"):
+            assert (PROJECT / source).exists()
+        elif not source.startswith("${"):
+            assert source in COMPOSE["volumes"]
+
+
+def test_names_of_variables_are_known_to_the_settings_and_to_prefect():
+    names = {name for service in SERVICES.values() for name in service.get("environment", {})}
+    ours = {n for n in names if n.startswith("SALES_") and not n.startswith("SALES_DBT_")}
+    assert ours
+    assert ours <= {f"SALES_{field.upper()}" for field in Settings.model_fields}
+    profile = (PROJECT / "dbt/profiles.yml").read_text()
+    assert all(f"'{name}'" in profile for name in names if name.startswith("SALES_DBT_"))
+    assert {name for name in names if name.startswith("PREFECT_")} <= _get_valid_setting_names(
+        PrefectSettings
+    )
 
 
 def test_secrets_stay_out_of_git():
