@@ -42,6 +42,8 @@ lint: $(INSTALLED) ## Check style, types, SQL and the direction of imports
 	@echo "› mypy" && $(BIN)/mypy
 	@echo "› import-linter" && $(BIN)/lint-imports
 	@echo "› sqlfluff" && $(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/data-tests sql
+	@echo "› bandit" && $(BIN)/bandit --quiet --configfile pyproject.toml --recursive blocks cli flows local spark_jobs streaming tasks
+	@echo "› detect-secrets" && git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 	@if command -v terraform >/dev/null && [ -d terraform ]; then echo "› terraform fmt" && terraform fmt -check -recursive terraform; fi
 
 format: $(INSTALLED) ## Format the Python code

@@ -1,6 +1,5 @@
 """Workflows: pinned, with least rights, without long-lived keys, and of commands and paths that exist."""
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -105,10 +104,6 @@ def test_every_path_and_setting_exists():
     assert given - known == {"SALES_REVISION"}  # prefect.yaml's own
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("check_jsonschema"),
-    reason="check-jsonschema is not installed: pip install check-jsonschema",
-)
 @pytest.mark.parametrize(
     ("schema", "pattern"),
     [
