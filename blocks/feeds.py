@@ -311,7 +311,7 @@ class _Loader(yaml.SafeLoader):
 
 def _read(path: Path, model: type[_Model], **known: str) -> _Model:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # nosec B506 (a SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)  # nosec B506
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date like 2025-02-30
         raise WrongDeclaration(path, [f"cannot be read: {_reason(error)}"]) from error
     if not isinstance(content, dict):

@@ -143,7 +143,7 @@ def open_session(config: SinkConfig, patience_seconds: float) -> Iterator[Snowfl
         port=port,
         protocol=protocol,
         user=config.user,
-        password="any",  # noqa: S106  # nosec B106 (the key is a reference that only a real worker resolves)
+        password="any",  # noqa: S106 (the key is a reference that only a real worker resolves)  # nosec B106
         database=config.database,
         paramstyle="qmark",
         login_timeout=LOGIN_TIMEOUT,

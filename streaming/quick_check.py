@@ -31,7 +31,7 @@ def quick_check(schema: Mapping[str, Any]) -> Check:
         absent = f"{name!r} not in e or " if name in optional else ""
         tests.append(f"({absent}{_test(rules, names)})".replace("(v)", f"(v := e[{name!r}])", 1))
     lines = ("def check(e):", " try:", f"  return {' and '.join(tests)}", " except (KeyError, TypeError):")
-    exec("\n".join([*lines, "  return False"]), names)  # noqa: S102  # nosec B102 (made from our own schema file)
+    exec("\n".join([*lines, "  return False"]), names)  # noqa: S102 (made from our own schema file)  # nosec B102
     return names["check"]
 
 
