@@ -141,7 +141,7 @@ def test_raw_suites_expect_every_required_column(table: str) -> None:
     expected = {
         e["kwargs"]["column"]
         for e in suite(table).values()
-        if e["type"] == "expect_column_values_to_not_be_null" and e["severity"] == "critical"
+        if e["type"] == "expect_column_values_to_not_be_null" and e["severity"] == "stop"
     }
     assert required <= expected
 
