@@ -1,8 +1,11 @@
-"""Publishing: checked candidates become the marts that readers see, all tables in one statement."""
+"""Publishing: checked candidates become the marts that readers see, all tables in one statement.
+
+What was published, and the way back, is in tasks/publications.py.
+"""
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -13,6 +16,18 @@ from blocks.errors import WillNotHeal
 from blocks.load import load_block
 from blocks.settings import PROJECT
 from blocks.warehouse import SalesWarehouse
+from tasks.publications import (
+    PREFIX,
+    Publication,
+    clone_schema,
+    finish_interrupted,
+    history,
+    now,
+    prune,
+    show,
+    withdrawn_fingerprints,
+)
+from tasks.publishing_switch import why_withheld
 from tasks.retries import RETRY
 
 MADE_BY = (
@@ -49,15 +64,6 @@ def fingerprint(warehouse: SalesWarehouse, project: Path = PROJECT) -> str:
     return digest.hexdigest()
 
 
-def published_fingerprint(warehouse: SalesWarehouse) -> str | None:
-    """Name what the published marts are made of; None before the first publication."""
-    rows = warehouse.rows(
-        "select fingerprint from MONITORING.PUBLICATIONS "
-        "qualify row_number() over (order by published_at desc) = 1"
-    )
-    return rows[0]["fingerprint"] if rows else None
-
-
 def table_states(warehouse: SalesWarehouse, schema: str) -> dict[str, TableState]:
     """Count and hash every table of a schema; keys are table names in lower case."""
     tables = warehouse.rows(
@@ -76,44 +82,89 @@ def table_states(warehouse: SalesWarehouse, schema: str) -> dict[str, TableState
     }
 
 
-def publish(warehouse: SalesWarehouse, run_id: str, made_of: str) -> dict[str, TableState]:
-    """Replace MARTS by a clone of MARTS_CANDIDATE and note it in PUBLICATIONS.
+def publish(warehouse: SalesWarehouse, run_id: str, made_of: str) -> Publication:
+    """Freeze MARTS_CANDIDATE as a publication, show it to readers, drop the oldest; give what is shown.
 
-    One statement swaps every table, so a reader sees all of the old or all of the new. The clone is zero-copy
-    on Snowflake. Raises WillNotHeal if there are no candidates.
+    What an earlier try of the same run has published is not published twice. The rows and checksums are those of
+    the frozen tables, whatever becomes of the candidates. Raises WillNotHeal if there are no candidates.
     """
-    candidates = table_states(warehouse, "MARTS_CANDIDATE")
-    if not candidates:
+    finish_interrupted(warehouse)
+    rows = history(warehouse)
+    if rows and (rows[0].kind, rows[0].run_id, rows[0].fingerprint) == ("publish", run_id, made_of):
+        return rows[0]
+    publication_id, time = now(warehouse)
+    clone_schema(warehouse, "MARTS_CANDIDATE", PREFIX + publication_id)
+    states = table_states(warehouse, PREFIX + publication_id)
+    if not states:
         raise WillNotHeal("There is nothing to publish: MARTS_CANDIDATE is empty. Run dbt first.")
-    facts = {name: {"rows": state.rows, "checksum": state.checksum} for name, state in candidates.items()}
-    with warehouse.session(query_tag="sales-publish") as connection, connection.cursor() as cursor:
-        database = warehouse.database
-        cursor.execute(f"create or replace schema {database}.MARTS clone {database}.MARTS_CANDIDATE")
-        cursor.execute(
-            "insert into MONITORING.PUBLICATIONS (run_id, fingerprint, tables, published_at) "
-            "select %s, %s, parse_json(%s), sysdate()",
-            (run_id, made_of, json.dumps(facts)),
+    publication = Publication(
+        publication_id=publication_id,
+        kind="publish",
+        content_id=publication_id,
+        previous_id=rows[0].content_id if rows else None,
+        run_id=run_id,
+        fingerprint=made_of,
+        published_by=warehouse.credentials.user,
+        published_at=time,
+        shown_at=None,
+        tables={name: asdict(state) for name, state in states.items()},
+    )
+    show(warehouse, publication)
+    prune(warehouse)
+    return publication
+
+
+def to_publish(warehouse: SalesWarehouse, made_of: str, rebuild: bool = False) -> tuple[bool, str]:
+    """Decide whether marts made of this are to be built and published, and say why not.
+
+    Not what readers see already; nor what a rollback took back, until data, models or checks change. `rebuild`
+    overrides both.
+    """
+    rows = history(warehouse)
+    if rebuild or not rows:
+        return True, ""
+    if made_of == rows[0].fingerprint:
+        return False, "Nothing new since the last publication: models, checks and marts stand."
+    if made_of in withdrawn_fingerprints(rows):
+        return False, (
+            f"Readers see publication {rows[0].content_id} since {rows[0].published_by} rolled back; what was taken "
+            "back is not published again until data, models or checks change, or the run is told to rebuild. If new "
+            "data must wait too: sales marts pause."
         )
-    return candidates
+    return True, ""
 
 
 @task(name="is there anything new?", **RETRY)
 def anything_new(rebuild: bool = False) -> str | None:
-    """Give the fingerprint to publish under, or None where the published marts are made of just that."""
+    """Give the fingerprint to publish under, or None where there is nothing to build; the log says why.
+
+    Finishes first what a run that was killed while publishing has left.
+    """
     warehouse = load_block(SalesWarehouse, names.WAREHOUSE)
-    now = fingerprint(warehouse)
-    if now == published_fingerprint(warehouse) and not rebuild:
-        get_run_logger().info("Nothing new since the last publication: models, checks and marts stand.")
-        return None
-    return now
+    if finished := finish_interrupted(warehouse):
+        get_run_logger().warning(
+            "A run was ended while it published %s; readers see it now.", finished.publication_id
+        )
+    made_of = fingerprint(warehouse)
+    is_new, why_not = to_publish(warehouse, made_of, rebuild)
+    if why_not:
+        get_run_logger().info(why_not)
+    return made_of if is_new else None
 
 
 @task(name="publish marts", **RETRY)
-def publish_marts(made_of: str) -> dict[str, TableState]:
-    """Show the checked candidates to readers; rows and checksum of each table."""
-    states = publish(load_block(SalesWarehouse, names.WAREHOUSE), str(flow_run.id), made_of)
-    get_run_logger().info("Published %d tables, %d rows", len(states), sum(s.rows for s in states.values()))
-    return states
+def publish_marts(made_of: str) -> str:
+    """Show the checked candidates to readers; give why not if something keeps them from that, else nothing."""
+    warehouse = load_block(SalesWarehouse, names.WAREHOUSE)
+    if withheld := why_withheld(warehouse):
+        get_run_logger().warning(
+            "%s The candidates are built and checked; readers see what they saw.", withheld
+        )
+        return withheld
+    shown = publish(warehouse, str(flow_run.id), made_of)
+    rows = sum(table["rows"] for table in shown.tables.values())
+    get_run_logger().info("Published %s: %d tables, %d rows", shown.publication_id, len(shown.tables), rows)
+    return ""
 
 
 @task(name="read published marts", **RETRY)
