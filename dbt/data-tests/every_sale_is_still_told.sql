@@ -1,19 +1,12 @@
--- A line is in the fact because a row of RAW tells it so: what a replay withdrew is not sold any more.
-with told as (
-    select
-        line_key,
-        updated_at
-    from {{ ref('stg_batch__sales_lines') }}
-    union all
-    select
-        line_key,
-        updated_at
-    from {{ ref('int_sales_events') }}
-    where rule_ids is null
-)
-
+-- A line is in the fact because a row of RAW tells it so.
 select sales.sales_key
 from {{ ref('fct_sales') }} as sales
-left join told
-    on sales.sales_key = told.line_key and sales.updated_at = told.updated_at
-where told.line_key is null
+left join {{ ref('int_sales_tellings') }} as told
+    on
+        sales.source = told.source
+        and sales.order_id = told.order_id
+        and sales.line_number = told.line_number
+        and sales.updated_at = told.updated_at
+where
+    told.source is null
+    and {{ is_unjudged('sales.sales_key') }}

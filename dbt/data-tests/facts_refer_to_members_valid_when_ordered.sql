@@ -16,8 +16,11 @@ left join {{ ref('dim_product') }} as products
         and sales.ordered_at >= products.valid_from
         and sales.ordered_at < products.valid_to
 where
-    days.date_key is null
-    or locations.location_key is null
-    or orders.order_key is null
-    or customers.customer_key is null
-    or products.product_key is null
+    (
+        days.date_key is null
+        or locations.location_key is null
+        or orders.order_key is null
+        or customers.customer_key is null
+        or products.product_key is null
+    )
+    and {{ is_unjudged('sales.sales_key') }}

@@ -3,13 +3,17 @@
     take from its stamp to being visible. `filter` picks the part of the table that the arrivals are compared with.
 -#}
 {% macro arrived_since(filter='true') -%}
-    (
+    {%- set newest %}
         select
             coalesce(
-                dateadd(minute, -{{ var('arrival_overlap_minutes') }}, max(arrived_at)),
-                '{{ var("start_of_time") }}'::timestamp_ntz
+                to_char(
+                    dateadd(minute, -{{ var('arrival_overlap_minutes') }}, max(arrived_at)),
+                    'YYYY-MM-DD HH24:MI:SS.FF6'
+                ),
+                '{{ var("start_of_time") }}'
             )
         from {{ this }}
         where {{ filter }}
-    )
+    {%- endset -%}
+    '{{ one_value(newest) }}'::timestamp_ntz
 {%- endmacro %}

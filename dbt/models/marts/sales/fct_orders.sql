@@ -1,4 +1,25 @@
-with totals as (
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='order_key',
+    post_hook="{{ note_loads_read(load_inputs()) }}",
+) }}
+
+-- depends_on: {{ ref('int_changed_lines') }}
+with sales as (
+    select *
+    from {{ ref('fct_sales') }}
+    {% if is_incremental() %}
+    where
+        order_key in (
+            select {{ surrogate_key(['changed.source', 'changed.order_id']) }}
+            from {{ ref('int_changed_lines') }} as changed
+            where changed.load_number > {{ loads_read() }}
+        )
+    {% endif %}
+),
+
+totals as (
     select
         order_key,
         source,
@@ -18,7 +39,7 @@ with totals as (
         max(ordered_at) as last_ordered_at,
         count_if(is_return) = count(*) as is_return,
         count_if(is_return) > 0 as has_returns
-    from {{ ref('fct_sales') }}
+    from sales
     group by order_key, source, order_id
 ),
 
@@ -35,7 +56,7 @@ speakers as (
         order_key,
         customer_key,
         location_key
-    from {{ ref('fct_sales') }}
+    from sales
     where order_key in (select disputed.order_key from disputed)
     qualify
         row_number() over (

@@ -1,5 +1,11 @@
-{{ config(materialized='incremental', incremental_strategy='merge', unique_key='sales_key') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='sales_key',
+    post_hook="{{ note_loads_read(load_inputs()) }}",
+) }}
 
+-- depends_on: {{ ref('int_changed_lines') }}
 with lines as (
     select
         *,
@@ -7,28 +13,10 @@ with lines as (
     from {{ ref('int_sales_lines') }}
     {% if is_incremental() %}
     where
-        -- lines that are new or told anew
-        line_fingerprint not in (select held.line_fingerprint from {{ this }} as held)
-        -- and lines whose customer or product got another history behind them, or whose day another rate
-        or line_key in (
-            select held.sales_key
-            from {{ this }} as held
-            left join {{ ref('dim_customer') }} as customers
-                on
-                    held.customer_key = customers.customer_key
-                    and held.ordered_at >= customers.valid_from
-                    and held.ordered_at < customers.valid_to
-            left join {{ ref('dim_product') }} as products
-                on
-                    held.product_key = products.product_key
-                    and held.ordered_at >= products.valid_from
-                    and held.ordered_at < products.valid_to
-            left join {{ ref('dim_exchange_rate') }} as rates
-                on held.currency = rates.currency and held.date_key = rates.date_key
-            where
-                customers.customer_key is null
-                or products.product_key is null
-                or held.eur_rate is distinct from rates.eur_rate
+        line_key in (
+            select changed.line_key
+            from {{ ref('int_changed_lines') }} as changed
+            where changed.load_number > {{ loads_read() }}
         )
     {% endif %}
 )

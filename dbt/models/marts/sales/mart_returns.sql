@@ -1,4 +1,25 @@
-with returns as (
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='return_key',
+    post_hook=[
+        "{{ forget_untold(
+            '(select sales_key as return_key from ' ~ ref('fct_sales') ~ ' where is_return)', ['return_key']
+        ) }}",
+        "{{ note_loads_read(load_inputs()) }}",
+    ],
+) }}
+
+-- depends_on: {{ ref('int_changed_lines') }}
+with
+{% if is_incremental() %}
+changed as (
+    select line_key
+    from {{ ref('int_changed_lines') }}
+    where load_number > {{ loads_read() }}
+),
+{% endif %}
+all_returns as (
     select
         *,
         iff(
@@ -8,6 +29,24 @@ with returns as (
         ) as told_original_key
     from {{ ref('fct_sales') }}
     where is_return
+),
+
+returns as (
+    select *
+    from all_returns
+    {% if is_incremental() %}
+    where
+        sales_key in (select changed.line_key from changed)
+        or told_original_key in (select changed.line_key from changed)
+    {% endif %}
+),
+
+originals as (
+    select *
+    from {{ ref('fct_sales') }}
+    where
+        not is_return
+        and sales_key in (select returns.told_original_key from returns)
 )
 
 select
@@ -30,7 +69,4 @@ select
     datediff(day, originals.ordered_at, returns.ordered_at)::number(10, 0) as days_to_return,
     originals.sales_key is not null as has_original
 from returns
-left join {{ ref('fct_sales') }} as originals
-    on
-        returns.told_original_key = originals.sales_key
-        and not originals.is_return
+left join originals on returns.told_original_key = originals.sales_key
