@@ -4,6 +4,8 @@ What may heal (a timeout, a busy server, a rebalance) is tried again; what will 
 bad SQL, a broken contract) fails at once, with a sentence that says what to do.
 """
 
+import re
+
 import httpx
 
 HEALING_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
@@ -63,3 +65,24 @@ def _snowflake_heals(error: BaseException) -> bool:
         errors.RequestTimeoutError,
     )
     return isinstance(error, transient)
+
+
+# What the Snowflake connector says of a lost or busy connection (250003 and SQLSTATE 08 come with refused logins
+# too), of HTTP's 429 and 5xx (290429, 290503…), of locks (000625 and the waiters' message) and of its own trouble
+# (000603, 000604).
+_TRANSIENT = re.compile(
+    r"connection (refused|reset|aborted)|timed out|\btimeout\b|temporarily unavailable|service unavailable"
+    r"|could not connect to snowflake backend|remote end closed|max retries exceeded"
+    r"|\b25000[356]\b|\b290(408|429|5\d\d)\b|\b0*625 \(|\b00060[34] \(|number of waiters for this lock|deadlock",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"incorrect username or password|jwt token is invalid|not allowed to access|user .* locked"
+    r"|statement or warehouse timeout",
+    re.IGNORECASE,
+)
+
+
+def message_may_heal(text: str) -> bool:
+    """Decide as `may_heal` does where there is no exception but its text, as dbt reports it."""
+    return bool(_TRANSIENT.search(text)) and not _REFUSED.search(text)
