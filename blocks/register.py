@@ -1,7 +1,7 @@
 """Writing the blocks: settings in, every block of the pipeline out, by the names that flows know."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -16,6 +16,7 @@ from blocks.databricks import DatabricksCluster
 from blocks.errors import WillNotHeal
 from blocks.kafka import IAM, KafkaCluster
 from blocks.kafka_connect import KafkaConnect
+from blocks.monitoring import MetricsTarget
 from blocks.settings import Settings
 from blocks.storage import STORAGE_TYPES, storage_for
 from blocks.warehouse import SalesWarehouse
@@ -34,10 +35,7 @@ CONNECT_SETTINGS = "SALES_KAFKA_CONNECT_URL (or SALES_KAFKA_CONNECT_MSK_CONNECTO
 
 def blocks_from(settings: Settings) -> dict[str, Block]:
     """Make every block the flows load, by its name. Raises WillNotHeal naming the settings that are missing."""
-    missing = [f"SALES_{name.upper()}" for name in REQUIRED if not getattr(settings, name)]
-    if not (settings.kafka_connect_url or settings.kafka_connect_msk_connector_arn):
-        missing.append(CONNECT_SETTINGS)
-    if missing:
+    if missing := missing_settings(settings):
         raise WillNotHeal(f"Set these in the environment or .env, then run this again: {', '.join(missing)}")
     aws = _aws(settings)
     return {
@@ -48,18 +46,63 @@ def blocks_from(settings: Settings) -> dict[str, Block]:
         names.DROP_STORAGE: storage_for(settings.drop_url, aws),
         names.RAW_STORAGE: storage_for(settings.raw_url, aws),
         names.PROCESSED_STORAGE: storage_for(settings.processed_url, aws),
+        names.RESULT_STORAGE: storage_for(f"{settings.processed_url.rstrip('/')}/_results", aws),
         names.KAFKA: kafka_from(settings),
         names.KAFKA_CONNECT: kafka_connect_from(settings, aws),
         names.ALERTS: _alerts(settings),
+        names.METRICS: MetricsTarget(
+            environment=settings.environment,
+            cloudwatch_namespace=settings.cloudwatch_namespace,
+            file=settings.metrics_file,
+            aws=aws,
+        ),
     }
 
 
+def missing_settings(settings: Settings) -> list[str]:
+    """List the variables without which no block can be made, and those by which Snowflake lets us in."""
+    missing = [f"SALES_{name.upper()}" for name in REQUIRED if not getattr(settings, name)]
+    if not (settings.kafka_connect_url or settings.kafka_connect_msk_connector_arn):
+        missing.append(CONNECT_SETTINGS)
+    if not (settings.snowflake_private_key or settings.snowflake_password):
+        missing.append("SALES_SNOWFLAKE_PRIVATE_KEY (or SALES_SNOWFLAKE_PASSWORD)")
+    return missing
+
+
 def register(settings: Settings) -> Iterator[str]:
-    """Write every block, replacing what was there; yield each name once it is written."""
+    """Write every block that differs from what is there; yield each name once it is written."""
     for name, block in blocks_from(settings).items():
-        block.save(name, overwrite=True)
-        _forget_other_kinds(name, block)
-        yield name
+        if registered(name, block) != "unchanged":
+            block.save(name, overwrite=True)
+            _forget_other_kinds(name, block)
+            yield name
+
+
+def registered(name: str, block: Block) -> Literal["create", "update", "unchanged"]:
+    """Say what writing this block would do to the server's; secrets are compared, never shown."""
+    try:
+        known = type(block).load(name)
+    except ValidationError:
+        return "update"  # written by another version of its class
+    except ValueError:
+        return "create"
+    assert isinstance(known, Block)
+    return "unchanged" if _content(known) == _content(block) else "update"
+
+
+def _content(block: Block) -> dict[str, Any]:
+    """Give a block's fields, secrets in clear; without what only a block that was read from a server has."""
+    fields: dict[str, Any] = _own(block.model_dump(mode="json", context={"include_secrets": True}))
+    return fields
+
+
+def _own(value: Any) -> Any:
+    """Leave out what begins with an underscore, in blocks within blocks too: ids and names of documents."""
+    if isinstance(value, list):
+        return [_own(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _own(inner) for name, inner in value.items() if not str(name).startswith("_")}
 
 
 def warehouse_from(settings: Settings) -> SalesWarehouse:

@@ -96,6 +96,12 @@ class Settings(BaseSettings):
         "${secretsmanager:sales/snowflake-sink:private_key}",
         description="Config-provider reference by which the sink finds its Snowflake key; never the key itself.",
     )
+    kafka_connect_snowflake_user: str | None = Field(
+        None, description="Snowflake user of the sink; unset means the pipeline's own."
+    )
+    kafka_connect_snowflake_role: str | None = Field(
+        None, description="Snowflake role of the sink; unset means the pipeline's own."
+    )
     kafka_ca_file: str | None = Field(
         None, description="CA bundle (PEM) of the brokers, where their CA is a private one."
     )
@@ -105,10 +111,40 @@ class Settings(BaseSettings):
 
     alerts_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook for alerts.")
 
+    cloudwatch_namespace: str = Field(
+        "", description="CloudWatch namespace of the pipeline's metrics; empty sends none."
+    )
+    metrics_file: str = Field(
+        "", description="File in Prometheus's text format that monitor-pipeline renews; empty writes none."
+    )
+    runbooks_url: str = Field(
+        "",
+        description="Address of docs/runbooks as people read it, for example https://github.com/acme/sales/blob/main"
+        "/docs/runbooks; unset means that alerts name the file.",
+    )
+
     aws_region: str = Field("eu-west-1", description="AWS region of buckets and MSK.")
     aws_access_key_id: str | None = Field(None, description="Access key; unset uses the role of the machine.")
     aws_secret_access_key: SecretStr | None = Field(None, description="Secret of that access key.")
     aws_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible server.")
+
+    work_pool: str = Field("sales", description="Prefect work pool that runs the deployments.")
+    work_pool_type: Literal["prefect:managed", "process"] = Field(
+        "prefect:managed", description="Type of that pool, made by `sales deploy` where it is missing."
+    )
+    pull: Literal["clone_and_install", "clone", "folder"] = Field(
+        "clone_and_install",
+        description="How a run comes by the code: clone_and_install, clone (where the worker is set up) or folder.",
+    )
+    repository: str = Field(
+        "", description="Git URL that runs clone; unset means the remote origin of this checkout."
+    )
+    schedules_active: bool = Field(True, description="Whether deployments run by their schedules.")
+    secret_ids: dict[str, str] = Field(
+        {},
+        description="Secrets Manager's names or ARNs of secrets that are not set here, by setting, as JSON: "
+        '{"snowflake_private_key": "sales/prod/snowflake"}.',
+    )
 
 
 class EmbeddedSettings(Settings):
@@ -137,7 +173,7 @@ class _Chosen(BaseSettings):
         env_prefix="SALES_", env_file=".env", env_ignore_empty=True, extra="ignore"
     )
 
-    environment: str = EMBEDDED
+    environment: str | None = None
 
 
 class StackSettings(BaseSettings):
@@ -158,19 +194,52 @@ class StackSettings(BaseSettings):
     start_timeout_seconds: int = Field(120, gt=0, description="How long a service may take to start.")
 
 
-def load_settings(home: Path | None = None) -> Settings:
+def load_settings(
+    home: Path | None = None, name: str | None = None, values: dict[str, Any] | None = None
+) -> Settings:
     """Read the settings: the embedded stack's while one is up under `home`, else the environment's.
 
-    Setting `SALES_ENVIRONMENT` to anything but `embedded` always means the environment.
-    Raises WillNotHeal with the name of each value that cannot be used.
+    name: the environment that is asked for; without it `SALES_ENVIRONMENT` says. Its file in environments/ wins
+        over `.env`, and the process's own variables over both. The running stack serves as dev, unless
+        `SALES_ENVIRONMENT` says otherwise; any other name always means the environment.
+    values: settings that win over all of these, such as Terraform's outputs.
+    Raises WillNotHeal with the name of each value that cannot be used, or for an environment without a file.
     """
     home = (home or load_stack_settings().home).resolve()
     try:
-        if is_embedded(home):
+        if name in (None, "dev", EMBEDDED) and is_embedded(home):
             return EmbeddedSettings(**json.loads(embedded_settings_file(home).read_text()))
-        return Settings()
+        chosen = name or chosen_environment()
+        if name and not environment_file(name).exists():
+            raise WillNotHeal(
+                f"There is no environment '{name}'; there are {', '.join(environment_names())}."
+            )
+        if chosen is None or chosen == EMBEDDED:
+            return Settings(**(values or {}))
+        files = (".env", environment_file(chosen))
+        return Settings(_env_file=files, **{"environment": chosen} | (values or {}))
     except ValidationError as error:
         raise WillNotHeal(_explain(error)) from None
+
+
+def chosen_environment() -> str | None:
+    """Give the environment that `SALES_ENVIRONMENT` names, in the process's environment or in `.env`."""
+    return _Chosen().environment
+
+
+def environment_file(name: str) -> Path:
+    """Name the file of an environment's settings; it holds no secret."""
+    return PROJECT / "environments" / f"{name}.env"
+
+
+def environment_names() -> list[str]:
+    """List the environments that have a settings file."""
+    return sorted(file.stem for file in environment_file("").parent.glob("*.env") if file.stem)
+
+
+def is_secret(name: str) -> bool:
+    """Say whether a setting is one that no file under version control may hold."""
+    return "SecretStr" in str(Settings.model_fields[name].annotation) or name == "aws_access_key_id"
 
 
 def load_stack_settings() -> StackSettings:
@@ -183,7 +252,7 @@ def load_stack_settings() -> StackSettings:
 
 def is_embedded(home: Path) -> bool:
     """Say whether commands speak to the stack that is up under `home`: unless another environment is asked for."""
-    return embedded_settings_file(home).exists() and _Chosen().environment == EMBEDDED
+    return embedded_settings_file(home).exists() and chosen_environment() in (None, EMBEDDED)
 
 
 def embedded_settings_file(home: Path) -> Path:

@@ -7,7 +7,23 @@ import warnings
 import typer
 
 from blocks.errors import SalesError
-from cli import blocks, connector, demo, feeds, produce, quarantine, settings, stack, warehouse
+from cli import (
+    backfill,
+    blocks,
+    connector,
+    demo,
+    deploy,
+    doctor,
+    feeds,
+    marts,
+    produce,
+    quarantine,
+    settings,
+    stack,
+    validations,
+    verify,
+    warehouse,
+)
 from cli.console import fail, options
 
 app = typer.Typer(
@@ -22,12 +38,19 @@ app.command("down")(stack.down)
 app.command("status")(stack.status)
 app.command("run")(demo.run)
 app.command("produce")(produce.produce)
+app.command("doctor")(doctor.doctor)
+app.command("deploy")(deploy.deploy)
+app.command("verify")(verify.verify)
+app.command("worker")(verify.worker)
+app.command("backfill")(backfill.backfill)
 app.command("settings")(settings.settings)
 app.add_typer(blocks.app, name="blocks")
 app.add_typer(warehouse.app, name="warehouse")
 app.add_typer(connector.app, name="connector")
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(marts.app, name="marts")
+app.add_typer(validations.app, name="validations")
 
 
 @app.callback()

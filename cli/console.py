@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -110,12 +110,12 @@ class _RunLog(logging.Handler):
         progress.print(f"  [{colour}]{_plain(record.getMessage())}[/]")
 
 
-def settings_or_fail() -> Settings:
-    """Give the settings of the running stack or of the environment."""
+def settings_or_fail(environment: str | None = None, values: dict[str, Any] | None = None) -> Settings:
+    """Give the settings of the running stack or of the environment; both arguments are those of `load_settings`."""
     from local.stack import forget_if_dead
 
     forget_if_dead(load_stack_settings().home.resolve())
-    settings = load_settings()
+    settings = load_settings(None, environment, values)
     if not settings.snowflake_account:
         raise WillNotHeal(
             "No environment is configured. Start the embedded one with `sales up`, or set SALES_… "

@@ -37,11 +37,15 @@ def migrate_warehouse(settings: Settings) -> None:
     from blocks.register import warehouse_from
     from tasks.migrations import migrate as apply
 
-    variables = {
+    with step("warehouse migrated"):
+        for migration in apply(warehouse_from(settings), migration_variables(settings)):
+            say(f"applied {migration.name}")
+
+
+def migration_variables(settings: Settings) -> dict[str, str]:
+    """Give the values that the migrations' SQL asks for."""
+    return {
         "database": settings.snowflake_database,
         "processed_url": settings.processed_url.rstrip("/") + "/",
         "stage_options": settings.snowflake_stage_options,
     }
-    with step("warehouse migrated"):
-        for migration in apply(warehouse_from(settings), variables):
-            say(f"applied {migration.name}")

@@ -137,8 +137,12 @@ class Stack:
             sales_api_url=ready["sales_api"]["url"],
             sales_api_token=SecretStr((self.home / "sales_api.token").read_text()),
             alerts_webhook_url=SecretStr(f"{ready['slack']['url']}/services/sales"),
+            metrics_file=str(self.home / "metrics" / "sales_pipeline.prom"),
             aws_access_key_id=EMBEDDED,
             aws_secret_access_key=SecretStr(EMBEDDED),
+            work_pool_type="process",
+            pull="folder",
+            schedules_active=False,
         )
 
     def log(self, name: str) -> Path:

@@ -67,6 +67,18 @@ def migrate(
                 yield migration
 
 
+def pending(warehouse: SalesWarehouse, database: str, folder: Path = SQL_FOLDER) -> list[Migration]:
+    """Read which migrations this warehouse has not seen; changes nothing. Raises WillNotHeal for edited ones."""
+    wanted = read_migrations(folder)
+    try:
+        rows = warehouse.rows(f"select version, name, checksum from {database}.MONITORING.SCHEMA_MIGRATIONS")  # noqa: S608
+    except ProgrammingError:
+        return wanted  # no ledger yet
+    applied = {int(row["version"]): (row["name"], row["checksum"]) for row in rows}
+    _refuse_edits(wanted, applied)
+    return [migration for migration in wanted if migration.version not in applied]
+
+
 def statements(migration: Migration, variables: dict[str, str]) -> list[str]:
     """Fill in the variables and cut the text at each `;` that ends a line.
 
