@@ -4,7 +4,7 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, write_to_textfile
@@ -53,3 +53,22 @@ class MetricsFile(Collector):
         yield CounterMetricFamily("sales_producer_seconds", "Seconds of producing.", value=report.seconds)
         yield GaugeMetricFamily("sales_producer_queue_length", "Sent, not confirmed.", value=report.queued)
         yield GaugeMetricFamily("sales_producer_spill_length", "Waiting in the spill.", value=report.waiting)
+
+
+class Snapshot(Collector):
+    """Metrics as they are at one moment."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metrics (called by prometheus_client)."""
+        yield from self._metrics
+
+
+def write_snapshot(path: Path, metrics: Iterable[Metric]) -> None:
+    """Write metrics to a file, in one step, so that no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    registry = CollectorRegistry()
+    registry.register(Snapshot(metrics))
+    write_to_textfile(str(path), registry)

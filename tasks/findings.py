@@ -17,7 +17,8 @@ class Finding:
     """What one check found.
 
     `value` is what was found, `threshold` what it is held against, `advice` what a person is to do (empty if
-    nothing). `measured` is the number in it for a chart, `details` what the check's next look compares with.
+    nothing). `measured` is the number in it for a chart, `details` what the check's next look compares with, `trend`
+    how the number moves, where earlier looks are known.
     """
 
     check: str
@@ -27,6 +28,7 @@ class Finding:
     advice: str = ""
     measured: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    trend: str = ""
 
     def as_row(self) -> dict[str, str]:
         """Give the finding as a row of the table that people read."""

@@ -58,9 +58,9 @@ def announce(findings: list[Finding]) -> None:
     create_table_artifact([f.as_row() for f in findings], key=ARTIFACT, description="The stream's health")
 
 
-def told_before() -> dict[str, str]:
+def told_before(artifact_key: str = ARTIFACT) -> dict[str, str]:
     """Read the status of each check as it was told last."""
-    artifact = cast("Artifact | None", Artifact.get(ARTIFACT))
+    artifact = cast("Artifact | None", Artifact.get(artifact_key))
     rows = json.loads(str(artifact.data)) if artifact and artifact.data else []
     return {row["check"]: row["status"] for row in rows}
 

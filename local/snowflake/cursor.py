@@ -34,9 +34,10 @@ class Cursor(FakeSnowflakeCursor):
 
         Stock lets most errors of DuckDB through, the server answers HTTP 500, and the client tries for ever.
         """
-        with self._conn.turn():
+        with self._conn.recorded(command) as record, self._conn.turn():
+            record.begin()
             try:
-                return self._execute_when_unlocked(command, *args, **kwargs)
+                done = self._execute_when_unlocked(command, *args, **kwargs)
             except Error:
                 self._conn.notice_failure()
                 raise
@@ -45,6 +46,8 @@ class Cursor(FakeSnowflakeCursor):
                 message = str(error) if isinstance(error, duckdb.Error) else repr(error)
                 logger.warning("%s: %s", message, command, exc_info=not isinstance(error, duckdb.Error))
                 raise ProgrammingError(msg=message, errno=90001, sqlstate="22000") from error
+            record.rows = self._arrow_table.num_rows if self._arrow_table is not None else None
+            return done
 
     def _execute_when_unlocked(self, command: str, *args: Any, **kwargs: Any) -> FakeSnowflakeCursor:
         """Try again while another transaction holds the rows: Snowflake waits, DuckDB fails at once.
@@ -67,6 +70,7 @@ class Cursor(FakeSnowflakeCursor):
                 self._conn.begin_anew()
             self._conn.roll_back_idle_blockers()
             time.sleep(RETRY_SECONDS)
+            self._conn.blocked_seconds += RETRY_SECONDS
 
     def check_db_and_schema(self, expression: Expr) -> None:
         """Spare account-level statements, which need no current database, upstream's check for one."""
@@ -93,6 +97,7 @@ class Cursor(FakeSnowflakeCursor):
             return answer
         if expression.args.get("clone"):
             return expression.transform(transforms.upper_case_unquoted_identifiers)
+        self._conn.history.show(expression, self._duck_conn)
         ddl.drop_keys(expression)
         afterwards = comments.created_comments(expression) + ddl.keep_not_null(expression)
         afterwards += ddl.make_permanent(expression, self._conn.id)

@@ -15,6 +15,7 @@ from fakesnow.instance import GLOBAL_DATABASE_NAME, FakeSnow
 from fakesnow.transforms import show, stage
 
 from local.snowflake.ddl import drop_temporary_objects
+from local.snowflake.history import QueryHistory
 from local.snowflake.patches import apply_patches
 from local.snowflake.results import BoundedResults
 from local.snowflake.session import Session
@@ -42,6 +43,7 @@ class Warehouse(FakeSnow):
         super().__init__(db_path=databases)
         self.results_cache = BoundedResults()
         self.idle_seconds = idle_seconds
+        self.history = QueryHistory()
         self.sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self.duck_conn.execute(f"SET memory_limit = '{memory}'; SET threads = {threads}")
         self.duck_conn.execute(f"SET temp_directory = '{home / 'spill'}'")

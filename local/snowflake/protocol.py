@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -45,11 +46,16 @@ def application(warehouse: Warehouse) -> Starlette:
 
 
 async def login(request: Request) -> Response:
-    """Accept any login, and hand out a master token.
+    """Accept any login, hand out a master token, and keep the query tag.
 
-    Stock gives none; without one the connector never sends the logout, and sessions stay for ever.
+    Stock gives no token; without one the connector never sends the logout, and sessions stay for ever. It forgets
+    the tag, by which the query history tells who asked.
     """
     answer = json.loads((await server.login_request(request)).body)
+    body = await request.body()
+    asked = json.loads(gzip.decompress(body) if request.headers.get("Content-Encoding") == "gzip" else body)
+    if tag := asked["data"].get("SESSION_PARAMETERS", {}).get("QUERY_TAG"):
+        server.sessions[answer["data"]["token"]].parameters["QUERY_TAG"] = tag
     answer["data"].update(
         masterToken=answer["data"]["token"], validityInSeconds=14400, masterValidityInSeconds=14400
     )

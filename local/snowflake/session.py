@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -14,11 +15,45 @@ from sqlglot import Expr, exp
 
 from local.snowflake.cursor import Cursor
 from local.snowflake.ddl import drop_temporary_objects
+from local.snowflake.history import MAX_TEXT, Executed
 
 if TYPE_CHECKING:
     from local.snowflake.persistence import Warehouse
 
 DDL = (exp.Create, exp.Drop, exp.Alter, exp.Comment, exp.TruncateTable)
+
+
+class Record:
+    """A statement under way: when it came, when its turn came, how it ended."""
+
+    def __init__(self, session: "Session", text: str) -> None:
+        self._session, self._text = session, text
+        self._came = self._began = time.monotonic()
+        self._start = datetime.now(UTC).replace(tzinfo=None)
+        self._blocked_before = session.blocked_seconds
+        self.rows: int | None = None
+        self.error: str | None = None
+
+    def begin(self) -> None:
+        """Its turn has come."""
+        self._began, self._blocked_before = time.monotonic(), self._session.blocked_seconds
+
+    def executed(self) -> Executed:
+        """Give it as the history keeps it."""
+        return Executed(
+            query_id=str(uuid.uuid4()),
+            query_text=self._text[:MAX_TEXT],
+            session_id=self._session.id,
+            query_tag=self._session.parameters.get("QUERY_TAG", ""),
+            execution_status="FAIL" if self.error else "SUCCESS",
+            error_message=self.error,
+            start_time=self._start,
+            end_time=datetime.now(UTC).replace(tzinfo=None),
+            total_elapsed_time=round((time.monotonic() - self._came) * 1000),
+            queued_overload_time=round((self._began - self._came) * 1000),
+            transaction_blocked_time=round((self._session.blocked_seconds - self._blocked_before) * 1000),
+            rows_produced=self.rows,
+        )
 
 
 class Session(FakeSnowflakeConnection):
@@ -36,6 +71,8 @@ class Session(FakeSnowflakeConnection):
         self.id = uuid.uuid4().hex
         self.parameters: dict[str, str] = {}
         self.failed = self.unused = False
+        self.blocked_seconds = 0.0
+        self.history = warehouse.history
         self._warehouse = warehouse
         self._turn = threading.RLock()
         self._last_used = time.monotonic()
@@ -43,6 +80,18 @@ class Session(FakeSnowflakeConnection):
     def cursor(self) -> Cursor:
         """Open a cursor of our own class."""
         return Cursor(self, self._duck_conn)
+
+    @contextmanager
+    def recorded(self, text: str) -> Iterator["Record"]:
+        """Note a statement in the history once it is over, however it ends."""
+        record = Record(self, text)
+        try:
+            yield record
+        except Exception as error:
+            record.error = str(error)
+            raise
+        finally:
+            self.history.add(record.executed())
 
     @contextmanager
     def turn(self) -> Iterator[None]:
