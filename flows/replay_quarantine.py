@@ -7,17 +7,16 @@ from typing import Any
 from prefect import flow
 
 from flows.run_sales_pipeline import run_sales_pipeline
+from tasks.alerts import HOOKS
 from tasks.databricks import run_spark_batch
 from tasks.quarantine import Selection, batches_to_replay
-from tasks.summary import tell_slack_of_failure
 from tasks.warehouse import load_batch_into_warehouse
 
 
 @flow(
     name="replay-quarantine",
     flow_run_name="{feed}",
-    on_failure=[tell_slack_of_failure],
-    on_crashed=[tell_slack_of_failure],
+    **HOOKS,
     persist_result=True,
 )
 def replay_quarantine(

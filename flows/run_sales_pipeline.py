@@ -6,8 +6,10 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.watch_streaming import look_at_stream
+from tasks.alerts import HOOKS
 from tasks.databricks import run_spark_batch
 from tasks.dbt_build import build_models
+from tasks.dbt_freshness import RequireFresh
 from tasks.expectations import check_layer
 from tasks.kafka import wait_for_stream
 from tasks.landing import land_files
@@ -16,15 +18,15 @@ from tasks.quarantine import note_rebuild, replays_to_rebuild
 from tasks.stream_audit import account_for_stream
 from tasks.stream_limits import LIMITS, StreamLimits
 from tasks.stream_news import why_left_out
-from tasks.summary import Stopwatch, summarise, tell_slack_of_failure
+from tasks.summary import Stopwatch, summarise
+from tasks.turns import turn
 from tasks.warehouse import load_batch_into_warehouse
 
 
 @flow(
     name="run-sales-pipeline",
     flow_run_name="{feed}",
-    on_failure=[tell_slack_of_failure],
-    on_crashed=[tell_slack_of_failure],
+    **HOOKS,
     persist_result=True,
 )
 def run_sales_pipeline(
@@ -34,6 +36,7 @@ def run_sales_pipeline(
     rebuild: bool = False,
     settle_seconds: float = 10,
     require_stream: bool = False,
+    require_fresh: RequireFresh = "any",
     stream_limits: StreamLimits = LIMITS,
 ) -> dict[str, Any]:
     """Run the pipeline once; running it again with nothing new changes no row.
@@ -45,6 +48,8 @@ def run_sales_pipeline(
     settle_seconds: a file that changes within this time is still being written, and waits for the next run.
     require_stream: fail before the batch if the stream cannot deliver or does not come that close in time; without
         it the run goes on, and its summary says what it was made without.
+    require_fresh: which sources must be younger than dbt's error_after for models to be built: all, any of them, or
+        none, which a rebuild takes; what is older is told in the log and in the build's artifact.
     stream_limits: what the stream's checks hold it against, see tasks/stream_limits.py.
     """
     watch = Stopwatch()
@@ -53,24 +58,25 @@ def run_sales_pipeline(
         if not left_out:
             left_out = wait_for_stream(allowed_lag, lag_timeout_seconds, require_stream)
             account_for_stream()
-    with watch.step("land"):
-        landing = land_files(feed, settle_seconds)
-    if landing.pending:
-        with watch.step("spark"):
-            metrics = run_spark_batch(feed, landing.pending)
-        with watch.step("load"):
-            load_batch_into_warehouse(feed, metrics)
-    made_of = anything_new(rebuild)
-    if made_of:
-        with watch.step("check_raw"):
-            check_layer("raw")
-        with watch.step("dbt"):
-            replays = replays_to_rebuild()
-            build_models(full_refresh=rebuild or bool(replays))
-            if replays:
-                note_rebuild(replays)
-        with watch.step("check_marts"):
-            check_layer("marts_candidate")
-        with watch.step("publish"):
-            publish_marts(made_of)
+    with turn():
+        with watch.step("land"):
+            landing = land_files(feed, settle_seconds)
+        if landing.pending:
+            with watch.step("spark"):
+                metrics = run_spark_batch(feed, landing.pending)
+            with watch.step("load"):
+                load_batch_into_warehouse(feed, metrics)
+        made_of = anything_new(rebuild)
+        if made_of:
+            with watch.step("check_raw"):
+                check_layer("raw", made_of)
+            with watch.step("dbt"):
+                replays = replays_to_rebuild()
+                build_models(rebuild or bool(replays), "none" if rebuild else require_fresh, made_of)
+                if replays:
+                    note_rebuild(replays)
+            with watch.step("check_marts"):
+                check_layer("marts_candidate", made_of)
+            with watch.step("publish"):
+                publish_marts(made_of)
     return summarise(str(flow_run.id), feed, landing, published_marts(), watch.seconds, left_out)

@@ -3,10 +3,11 @@
 from prefect import flow
 
 from blocks.feeds import feed_names
+from tasks.alerts import HOOKS
 from tasks.arrival import announce_arrivals
 
 
-@flow(name="watch-drop", persist_result=True)
+@flow(name="watch-drop", persist_result=True, **HOOKS)
 def watch_drop(feeds: list[str] | None = None, settle_seconds: float = 10) -> dict[str, int]:
     """Emit one `sales.file.arrived` event per feed with complete files in the drop; give their numbers.
 

@@ -4,18 +4,17 @@ from typing import Any
 
 from prefect import flow
 
+from tasks.alerts import HOOKS
 from tasks.connector_healing import heal_connector
 from tasks.findings import Finding, overall
 from tasks.stream_limits import LIMITS, StreamLimits
 from tasks.stream_news import tell_of_stream
 from tasks.stream_watch import check_flow, check_topics
-from tasks.summary import tell_slack_of_failure
 
 
 @flow(
     name="watch-streaming",
-    on_failure=[tell_slack_of_failure],
-    on_crashed=[tell_slack_of_failure],
+    **HOOKS,
     persist_result=True,
 )
 def watch_streaming(limits: StreamLimits = LIMITS) -> dict[str, Any]:

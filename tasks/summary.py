@@ -1,4 +1,4 @@
-"""What a run tells: its accounting, its marts and its seconds, as data, as an artifact, in Slack."""
+"""What a run tells: its accounting, its marts and its seconds, as data, as an artifact."""
 
 import json
 import time
@@ -6,20 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from prefect import Flow, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.schemas import FlowRun, State
 
 from blocks import names
 from blocks.load import load_block
 from blocks.warehouse import SalesWarehouse
 from tasks.landing import Landing
+from tasks.publications import history
 from tasks.publish import TableState
+from tasks.publishing_switch import why_withheld
 from tasks.retries import RETRY
-from tasks.slack import post
 
-# The first line says what failed, the next ones which checks or models.
-REASON_LINES = 10
 FILE_TOTALS = """
 select count(*) as files,
     coalesce(sum(rows_read), 0) as rows_read,
@@ -68,21 +66,25 @@ def summarise(
     `batch` and `stream` are totals of everything ever loaded for this feed and of the topic, so that they
     add up however often the pipeline ran; `batch.new_files` is what this run loaded,
     `batch.waiting_files` what lies in the drop but is still being written. `stream_left_out` says why events that
-    are on the topic are not in it, empty if all are.
+    are on the topic are not in it, empty if all are. `publication` is what readers see, and what keeps
+    them from seeing more.
     """
     warehouse = load_block(SalesWarehouse, names.WAREHOUSE)
     files, stream = warehouse.rows(FILE_TOTALS, (feed,))[0], warehouse.rows(STREAM_TOTALS)[0]
+    publication, withheld = shown_to_readers(warehouse), why_withheld(warehouse)
     refused = [{"file": file.name, "reason": file.reason} for file in landing.refused]
     summary: dict[str, Any] = {
         "run_id": run_id,
         "status": "completed"
         + "_without_stream" * bool(stream_left_out)
-        + "_with_refused_files" * bool(refused),
+        + "_with_refused_files" * bool(refused)
+        + "_without_publishing" * bool(withheld),
         "feed": feed,
         "batch": {name: int(value) for name, value in files.items()}
         | {"new_files": len(landing.pending), "refused_files": refused, "waiting_files": landing.waiting},
         "stream": {name: int(value) for name, value in stream.items()},
         "stream_left_out": stream_left_out,
+        "publication": publication | {"withheld": withheld},
         "marts": {name: {"rows": state.rows, "checksum": state.checksum} for name, state in marts.items()},
         "seconds": seconds,
     }
@@ -97,6 +99,18 @@ def summarise(
     return summary
 
 
+def shown_to_readers(warehouse: SalesWarehouse) -> dict[str, Any]:
+    """Tell which publication readers see (content_id), by what (publish, rollback), since when; empty before any."""
+    rows = history(warehouse)
+    if not rows:
+        return {}
+    return {
+        "content_id": rows[0].content_id,
+        "kind": rows[0].kind,
+        "since": f"{rows[0].published_at:%Y-%m-%d %H:%M:%S}",
+    }
+
+
 def sections(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Give the summary as titled lists of (label, value), for whoever shows it to people."""
     batch = [(k.replace("_", " "), f"{v:,}") for k, v in summary["batch"].items() if isinstance(v, int)]
@@ -104,9 +118,11 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]
     batch += [("still being written", path) for path in summary["batch"]["waiting_files"]]
     stream = [(name.replace("_", " "), f"{value:,}") for name, value in summary["stream"].items()]
     stream += [("left out", line) for line in summary["stream_left_out"].splitlines()]
+    publication = [(name.replace("_", " "), value) for name, value in summary["publication"].items() if value]
     return [
         (f"Batch ({summary['feed']})", batch),
         ("Stream", stream),
+        ("Shown to readers", publication),
         ("Marts", [(name, f"{mart['rows']:,} rows") for name, mart in summary["marts"].items()]),
         ("Seconds", [(name.replace("_", " "), f"{value:.1f}") for name, value in summary["seconds"].items()]),
     ]
@@ -118,9 +134,3 @@ def as_markdown(summary: dict[str, Any]) -> str:
     for title, lines in sections(summary):
         parts += [f"\n## {title}\n\n| | |\n|---|---:|", *(f"| {label} | {value} |" for label, value in lines)]
     return "\n".join(parts)
-
-
-def tell_slack_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Post which run failed and the first lines of why; a flow's failure hook."""
-    reason = (state.message or "no message").splitlines()[:REASON_LINES]
-    post(f"{flow.name} {state.name}: {flow_run.name}", "\n".join(reason))
