@@ -16,6 +16,9 @@ from blocks.errors import MayHeal, WillNotHeal, may_heal
 # Beyond this a statement is not slow but lost; the longest here is a full refresh.
 STATEMENT_TIMEOUT_SECONDS = 3600
 LOGIN_TIMEOUT_SECONDS = 30
+# Every statement of a session is ended by the server after the time above, and minutes after its client is gone: a
+# killed run's load does not go on beside the next try. Closing a session ends its statement at once.
+LIMITS = {"STATEMENT_TIMEOUT_IN_SECONDS": STATEMENT_TIMEOUT_SECONDS, "ABORT_DETACHED_QUERY": True}
 
 
 class SalesWarehouse(SnowflakeConnector):
@@ -63,7 +66,7 @@ class SalesWarehouse(SnowflakeConnector):
                 database=self.database,
                 schema=self.schema_,
                 warehouse=self.warehouse,
-                session_parameters={"QUERY_TAG": query_tag, "TIMEZONE": "UTC"},
+                session_parameters={"QUERY_TAG": query_tag, "TIMEZONE": "UTC"} | LIMITS,
                 login_timeout=LOGIN_TIMEOUT_SECONDS,
                 **connect_kwargs,
             )

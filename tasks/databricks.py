@@ -76,14 +76,24 @@ def read_metrics(processed: Storage, batch_id: str) -> dict[str, Any] | None:
 
 def stage_job(processed: Storage, batch_id: str, spec: dict[str, Any]) -> tuple[str, str]:
     """Put the job's code (under its hash) and this batch's specification where Spark can read them."""
-    code, order = f"jobs/sales_batch-{_job_version()}.py", f"sales_batch/{batch_id}/spec.json"
-    if not exists(processed, code):
-        upload(processed, JOB_FILE, code)
+    code, order = upload_job(processed), f"sales_batch/{batch_id}/spec.json"
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "spec.json"
         local.write_text(json.dumps(spec))  # in order: rule ids are told in the order of the contract
         upload(processed, local, order)
     return uri(processed, code), uri(processed, order)
+
+
+def job_path() -> str:
+    """Name the job's code in processed storage: by its content, so that a version is uploaded once."""
+    return f"jobs/sales_batch-{_job_version()}.py"
+
+
+def upload_job(processed: Storage) -> str:
+    """Upload the job's code unless this version is there already; give its path."""
+    if not exists(processed, job_path()):
+        upload(processed, JOB_FILE, job_path())
+    return job_path()
 
 
 def _job_version() -> str:

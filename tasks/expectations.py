@@ -9,9 +9,9 @@ from prefect.runtime import flow_run
 from blocks import names
 from blocks.errors import WillNotHeal
 from blocks.load import load_block
-from blocks.warehouse import SalesWarehouse
+from blocks.warehouse import LIMITS, SalesWarehouse
 from tasks.anomalies import find_anomalies
-from tasks.retries import RETRY
+from tasks.retries import ONCE_PER_RUN
 from tasks.suites import query_of, read_suites
 from tasks.validation_results import (
     OBSERVED_LENGTH,
@@ -30,7 +30,7 @@ VIEWS_SCHEMA = "MONITORING"
 def connection_arguments(warehouse: SalesWarehouse) -> dict[str, Any]:
     """Give what Great Expectations' Snowflake data source needs to sign in as this block does."""
     credentials = warehouse.credentials
-    extra: dict[str, Any] = dict(warehouse.address())
+    extra: dict[str, Any] = {**warehouse.address(), "session_parameters": LIMITS}
     if key := credentials.resolve_private_key():
         extra["private_key"] = key
     # The data source insists on a password even where a key signs in (great_expectations#10031).
@@ -168,9 +168,15 @@ def _exception_in(info: dict[str, Any]) -> str | None:
     return next((str(e["exception_message"]) for e in entries if e.get("raised_exception")), None)
 
 
-@task(name="check layer", task_run_name="check {layer}", **RETRY)
-def check_layer(layer: str) -> list[CheckResult]:
-    """Judge a layer, write the results down and show them, and stop the run if a `stop` check fails."""
+@task(name="check layer", task_run_name="check {layer}", **ONCE_PER_RUN)
+def check_layer(
+    layer: str,
+    made_of: str = "",  # noqa: ARG001 (part of the answer's name, see ONCE_PER_RUN)
+) -> list[CheckResult]:
+    """Judge a layer, write the results down and show them, and stop the run if a `stop` check fails.
+
+    `made_of` is the fingerprint of what is judged: a run that is run again takes its earlier answer for the same.
+    """
     warehouse, logger, run_id = (
         load_block(SalesWarehouse, names.WAREHOUSE),
         get_run_logger(),

@@ -18,7 +18,11 @@ from blocks.warehouse import STATEMENT_TIMEOUT_SECONDS, SalesWarehouse
 from tasks.retries import RETRY
 
 TABLES = {"valid": "RAW.SALES_BATCH_RAW", "quarantine": "RAW.SALES_QUARANTINE"}
-TELLING = "select source, order_id, line_number, updated_at from RAW.SALES_BATCH_RAW where batch_id = %s"
+# A telling, and what it says that models keep by: told otherwise under the same time, it was withdrawn, too.
+TOLD = "order_id, line_number, product_id, product_name, product_category, customer_id, customer_segment, country"
+TELLING = (
+    f"select source, {TOLD}, currency, ordered_at, updated_at from RAW.SALES_BATCH_RAW where batch_id = %s"  # noqa: S608
+)
 WITHDRAWN = f"select count(*) from ({TELLING} except {TELLING})"  # noqa: S608
 NOTE_REPLAY = """
 insert into MONITORING.REPLAYS (feed, replaced_load_id, load_id, rows_quarantined_before,

@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -58,6 +59,17 @@ class Pipeline:
 
         url = self.settings.alerts_webhook_url.get_secret_value().split("/services")[0]
         return [message["payload"]["text"] for message in httpx.get(f"{url}/messages").json()]
+
+    def told(self, words: str, seconds: float = 30) -> list[str]:
+        """Wait for a Slack message with these words, for the server tells in its own time; give all that have them."""
+        from prefect.events.worker import EventsWorker
+
+        EventsWorker.drain_all(timeout=5)
+        deadline = time.monotonic() + seconds
+        while not (found := [text for text in self.slack() if words in text]):
+            assert time.monotonic() < deadline, f"nobody told of {words!r}, but of {self.slack()[-3:]}"
+            time.sleep(0.2)
+        return found
 
 
 @pytest.fixture(scope="session")
