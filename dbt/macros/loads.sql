@@ -33,7 +33,9 @@
 {% macro loads_read_by_all(models) -%}
     {%- set marks = ref('int_watermarks') -%}
     {%- set keys = models | map('replace', '', 'model.' ~ project_name ~ '.', 1) | list if execute else [] -%}
-    {%- if execute and flags.FULL_REFRESH and keys | reject('in', selected_resources) | list | length == 0 -%}
+    {%- if execute and not load_relation(marks) -%}
+        0
+    {%- elif execute and flags.FULL_REFRESH and keys | reject('in', selected_resources) | list | length == 0 -%}
         {{ one_value('select coalesce(max(load_number), 0) + 1 from ' ~ marks) }}
     {%- else -%}
         {{ one_value(

@@ -71,7 +71,6 @@ def dlq(pipe, monkeypatch, tmp_path) -> Callable[..., Result]:
     """Run `sales connector dlq` against the pipe."""
     values = {
         "HOME": tmp_path / "none",
-        "ENVIRONMENT": "dev",
         "SNOWFLAKE_ACCOUNT": "local",
         "SNOWFLAKE_PASSWORD": "p",
         "SNOWFLAKE_ENDPOINT": pipe.warehouse.server_url,
