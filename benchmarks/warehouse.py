@@ -117,6 +117,9 @@ def measure(lines: int, new: int, memory: str) -> dict[str, Any]:
         "new": new,
         "costs": costs,
         "incremental_ratio": round(costs["incremental"]["seconds"] / full, 3),
+        "incremental_cpu_ratio": round(
+            costs["incremental"]["warehouse_cpu_seconds"] / costs["full refresh"]["warehouse_cpu_seconds"], 3
+        ),
         "suites_ratio": round(costs["suites"]["seconds"] / full, 3),
         "load_average": os.getloadavg()[0],
     }
@@ -160,7 +163,8 @@ def main() -> None:
     for result in results:
         print(
             f"{result['lines']:>12,} lines: full refresh {result['costs']['full refresh']['seconds']} s, "
-            f"incremental {result['costs']['incremental']['seconds']} s ({result['incremental_ratio']:.1%}), "
+            f"incremental {result['costs']['incremental']['seconds']} s ({result['incremental_ratio']:.1%}, "
+            f"in CPU seconds {result['incremental_cpu_ratio']:.1%}), "
             f"nothing new {result['costs']['nothing new']['seconds']} s, "
             f"suites {result['costs']['suites']['seconds']} s ({result['suites_ratio']:.1%})"
         )

@@ -38,7 +38,8 @@ BROKEN_OFF = {
     8: (*NEXT, "path:models/marts+"),
 }
 # What by design tells of the builds, not of the sales: in which load dbt wrote a row, and how far a model has read.
-LOAD_COLUMNS, LOAD_TABLES = ("LOAD_NUMBER",), ("INT_WATERMARKS",)
+LOAD_COLUMNS = ("LOAD_NUMBER",)
+LOAD_TABLES = ("INT_WATERMARKS", "INT_CHANGED_LINES", "INT_CHANGED_TELLINGS")
 
 
 @dataclass

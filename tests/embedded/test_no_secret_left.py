@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from pydantic import SecretStr
 
 from blocks.register import register
@@ -71,12 +72,21 @@ def test_prefects_database_holds_none(pipeline, secrets):
     assert {table: names for table, names in found.items() if names} == {}
 
 
-@pytest.mark.parametrize(
-    "folder", ["logs", "prefect_client/storage", "storage", "databricks/runs", "slack", "connect"]
-)
+@pytest.mark.parametrize("folder", ["logs", "storage", "databricks/runs", "connect"])
 def test_no_file_of_the_stack_holds_any(pipeline, secrets, folder):
     assert any((pipeline.home / folder).iterdir())
     assert leaks(pipeline.home / folder, secrets) == {}
+
+
+def test_no_result_of_a_task_holds_any(secrets):
+    results = Path(PREFECT_LOCAL_STORAGE_PATH.value())
+    assert any(results.iterdir())
+    assert leaks(results, secrets) == {}
+
+
+def test_no_message_holds_any(pipeline, secrets):
+    """What was said; the inbox itself must know by which address it came."""
+    assert found_in(json.dumps(pipeline.slack()), secrets) == []
 
 
 def test_dbts_files_hold_none(secrets):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from blocks.settings import PROJECT
+from cli.deploy_steps import BLOCKS
 from tasks.migrations import read_migrations
 
 # Every connection fails, so a plan that needed one would not come.
@@ -63,7 +64,7 @@ def test_the_plan_names_everything_that_would_be_there(plan):
     found = {step["step"]: [change["what"] for change in step["changes"]] for step in plan["steps"]}
     assert found["warehouse"] == [migration.name for migration in read_migrations()]
     assert found["work pool"] == ["sales-prod (prefect:managed)"]
-    assert len(found["blocks"]) == 11
+    assert found["blocks"] == BLOCKS
     declared = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
     assert len(found["deployments"]) == len(declared)
     assert found["deployments"][0] == (
