@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are made says something about the machine, nothing about the code.
+settings.register_profile("sales", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sales")
 
 HOME = Path(tempfile.mkdtemp(prefix="sales-tests-"))
 for name in [name for name in os.environ if name.startswith(("SALES_", "PREFECT_"))]:

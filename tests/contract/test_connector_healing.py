@@ -3,7 +3,9 @@
 The payloads are Kafka's (ConnectorStateInfo, ErrorMessage), played by a real HTTP server.
 """
 
+import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -232,7 +234,8 @@ def test_a_hung_worker_is_no_answer(monkeypatch):
 
 def test_waits_grow_and_restarts_end(monkeypatch):
     waits: list[float] = []
-    monkeypatch.setattr("tasks.connector_healing.time.sleep", waits.append)
+    # This module's clock only: threads of the Prefect client sleep in this process too.
+    monkeypatch.setattr("tasks.connector_healing.time", SimpleNamespace(sleep=waits.append, monotonic=time.monotonic))
     limits = StreamLimits(max_restarts=4, restart_wait_seconds=5, settle_seconds=0)
     with play(lambda asked: status("RUNNING", "FAILED") if asked.method == "GET" else (202, None)) as connect:
         healing = heal(RestConnector(KafkaConnect(url=connect.url)), limits)
