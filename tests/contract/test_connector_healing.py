@@ -235,7 +235,9 @@ def test_a_hung_worker_is_no_answer(monkeypatch):
 def test_waits_grow_and_restarts_end(monkeypatch):
     waits: list[float] = []
     # This module's clock only: threads of the Prefect client sleep in this process too.
-    monkeypatch.setattr("tasks.connector_healing.time", SimpleNamespace(sleep=waits.append, monotonic=time.monotonic))
+    monkeypatch.setattr(
+        "tasks.connector_healing.time", SimpleNamespace(sleep=waits.append, monotonic=time.monotonic)
+    )
     limits = StreamLimits(max_restarts=4, restart_wait_seconds=5, settle_seconds=0)
     with play(lambda asked: status("RUNNING", "FAILED") if asked.method == "GET" else (202, None)) as connect:
         healing = heal(RestConnector(KafkaConnect(url=connect.url)), limits)
