@@ -48,17 +48,17 @@ places as (
 ),
 numbered as (
     select i, iff(is_retold, older, newest) as n, iff(is_late, older, iff(is_retold, older, newest)) as moment,
-        is_retold
+        is_retold, is_late
     from places
 ),
 ordered as (
     select *, floor(n / 4)::number(38, 0) as o, floor(moment / 4)::number(38, 0) as m,
-        mod(n * 104729, {PRODUCTS}) as p, mod(n, 33) = 7 as is_return
+        mod(n * 104729, {PRODUCTS}) as p, mod(n, 33) = 7 and not is_late as is_return
     from numbered
 ),
 placed as (
     select *, mod(o * 7919, {customers}) as c, floor(m * 12 / {load.history})::number(38, 0) as epoch,
-        dateadd(second, floor(m * {seconds}), '2022-01-01'::timestamp_ntz) as ordered_at
+        dateadd(second, floor(m * {seconds}) + iff(is_return, 86400, 0), '2022-01-01'::timestamp_ntz) as ordered_at
     from ordered
 )
 select
