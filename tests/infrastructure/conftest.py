@@ -208,9 +208,18 @@ def dev(aws_root: Any, moto: str) -> Iterator[Cycle]:
     root = aws_root("dev", "bucket=tfstate", "region=eu-west-1", "use_path_style=true", *skip)
     root.run("apply", "-auto-approve")
     yield Cycle(root, moto, root.json("show", "-json"), root.json("output", "-json"))
+    _remove_versions(s3)
     root.run("destroy", "-auto-approve")
     assert "values" not in root.json("show", "-json")
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["tfstate"]
+
+
+def _remove_versions(s3: Any) -> None:
+    """Empty dev's buckets while they are versioned: once they are not, moto cannot delete what has a delete marker."""
+    for bucket in [each["Name"] for each in s3.list_buckets()["Buckets"] if each["Name"] != "tfstate"]:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for version in page.get("Versions", []) + page.get("DeleteMarkers", []):
+                s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
 
 
 @pytest.fixture(scope="session")
