@@ -13,6 +13,8 @@ QUIET = {
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
     # Importing every installed integration to list its block types takes five seconds; ours are registered by us.
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    # A slot whose lease is forgotten at a restart would be taken for ever: leases outlive the server, and then end.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
 
