@@ -157,9 +157,9 @@ def into_chunks(request: Request, rules: str, batches: list[Batch]) -> list[Chun
 def unfinished_chunks(warehouse: SalesWarehouse, request: Request, rules: str) -> list[Chunk]:
     """List all chunks, done ones too, of this request's backfill if it was begun under these rules and not ended."""
     rows = warehouse.rows(
-        "select backfill_id, chunk, batches, status from MONITORING.BACKFILLS where backfill_id in ("
+        "select backfill_id, chunk, batches, status from MONITORING.BACKFILLS where backfill_id in ("  # noqa: S608
         "select backfill_id from MONITORING.BACKFILLS where request = %s and rules_version = %s "
-        "and status in ('planned', 'failed')) order by chunk",
+        f"and {UNFINISHED}) order by chunk",
         (request.key(), rules),
     )
     return [Chunk(r["backfill_id"], int(r["chunk"]), read_batches(r["batches"]), r["status"]) for r in rows]
@@ -178,8 +178,8 @@ def write_chunks(warehouse: SalesWarehouse, request: Request, rules: str, chunks
     Raises WillNotHeal if another backfill of the feed is unfinished.
     """
     others = warehouse.rows(
-        "select distinct backfill_id from MONITORING.BACKFILLS where feed = %s and request <> %s "
-        "and status in ('planned', 'failed')",
+        "select distinct backfill_id from MONITORING.BACKFILLS where feed = %s and request <> %s "  # noqa: S608
+        f"and {UNFINISHED}",
         (request.feed, request.key()),
     )
     if others:
@@ -202,8 +202,8 @@ def write_chunks(warehouse: SalesWarehouse, request: Request, rules: str, chunks
     ]
     with warehouse.session(query_tag="sales-backfill") as connection, connection.cursor() as cursor:
         cursor.execute(
-            "update MONITORING.BACKFILLS set status = 'superseded', noted_at = sysdate() "
-            "where request = %s and status in ('planned', 'failed')",
+            "update MONITORING.BACKFILLS set status = 'superseded', noted_at = sysdate() "  # noqa: S608
+            f"where request = %s and {UNFINISHED}",
             (request.key(),),
         )
         cursor.execute(INSERT, (json.dumps(lines),))
@@ -230,8 +230,8 @@ def abandon(warehouse: SalesWarehouse, backfill_id: str) -> int:
     """Give up what is left of a backfill, so that runs publish again; give the chunks that were not done."""
     with warehouse.session(query_tag="sales-backfill") as connection, connection.cursor() as cursor:
         cursor.execute(
-            "update MONITORING.BACKFILLS set status = 'abandoned', noted_at = sysdate() "
-            "where backfill_id = %s and status in ('planned', 'failed')",
+            "update MONITORING.BACKFILLS set status = 'abandoned', noted_at = sysdate() "  # noqa: S608
+            f"where backfill_id = %s and {UNFINISHED}",
             (backfill_id,),
         )
         return int(cursor.rowcount or 0)

@@ -9,6 +9,7 @@ from prefect.variables import Variable
 
 from blocks import names
 from blocks.warehouse import SalesWarehouse
+from tasks.backfill import UNFINISHED
 
 OFF = (None, False, 0, "", "0", "no", "off", "false", "False")
 
@@ -43,8 +44,8 @@ def why_withheld(warehouse: SalesWarehouse) -> str:
     if paused := why_paused():
         return paused
     rows = warehouse.rows(
-        "select backfill_id, feed, count(*) as chunks from MONITORING.BACKFILLS "
-        "where status in ('planned', 'failed') group by backfill_id, feed order by backfill_id"
+        "select backfill_id, feed, count(*) as chunks from MONITORING.BACKFILLS "  # noqa: S608
+        f"where {UNFINISHED} group by backfill_id, feed order by backfill_id"
     )
     if not rows:
         return ""
