@@ -19,7 +19,7 @@ PREFIX = "MARTS_PUBLICATION_"
 HISTORY = """
 select publication_id, kind, content_id, previous_id, run_id, fingerprint, published_by, published_at, shown_at,
     tables
-from MONITORING.PUBLICATIONS
+from MONITORING.PUBLICATIONS {condition}
 order by published_at desc, publication_id desc
 """
 NOTE = """
@@ -47,9 +47,12 @@ class Publication:
 
 def history(warehouse: SalesWarehouse) -> list[Publication]:
     """List all publications and rollbacks, the newest first."""
-    return [
-        Publication(**row | {"tables": json.loads(row["tables"] or "{}")}) for row in warehouse.rows(HISTORY)
-    ]
+    return _read(warehouse, "")
+
+
+def _read(warehouse: SalesWarehouse, condition: str) -> list[Publication]:
+    rows = warehouse.rows(HISTORY.format(condition=condition))
+    return [Publication(**row | {"tables": json.loads(row["tables"] or "{}")}) for row in rows]
 
 
 def kept(warehouse: SalesWarehouse) -> list[str]:
@@ -106,7 +109,7 @@ def finish_interrupted(warehouse: SalesWarehouse) -> Publication | None:
 
     Right whether or not readers see it already: its tables were frozen before it was noted.
     """
-    pending = [found for found in history(warehouse) if found.shown_at is None]
+    pending = _read(warehouse, "where shown_at is null")
     if not pending:
         return None
     clone_schema(warehouse, PREFIX + pending[0].content_id, "MARTS")
