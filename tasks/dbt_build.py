@@ -32,7 +32,7 @@ from blocks.storage import load_storage
 from blocks.warehouse import SalesWarehouse
 from tasks.dbt_artifacts import count_statuses, keep, page
 from tasks.dbt_faults import faults, merged, raise_for, read_results
-from tasks.dbt_freshness import Freshness, RequireFresh, read_freshness, refusal
+from tasks.dbt_freshness import STALE, Freshness, RequireFresh, read_freshness, refusal
 from tasks.dbt_nodes import node_runs
 from tasks.retries import ONCE_PER_RUN
 
@@ -40,7 +40,6 @@ DBT_FOLDER = PROJECT / "dbt"
 STOP_GRACE_SECONDS = 10
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 Event = dict[str, Any]
-STALE = 3  # the worker's exit code for sources that are too old
 PARSED = "partial_parse.msgpack"
 SHOWN = {"LogModelResult", "EndOfRunSummary", "FinishedRunningStats"}
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 # Which sources must be within their error_after: every one, any one of them, or none (they are only told).
 RequireFresh = Literal["all", "any", "none"]
+# The exit code by which tasks.dbt_worker says that the sources are too old.
+STALE = 3
 # dbt gives a table without rows the first day there is.
 NO_ROWS_BEFORE = datetime(1900, 1, 1).date()
 

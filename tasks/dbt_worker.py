@@ -16,9 +16,8 @@ from typing import get_args
 
 from dbt.cli.main import dbtRunner
 
-from tasks.dbt_freshness import RequireFresh, read_freshness, refusal
+from tasks.dbt_freshness import STALE, RequireFresh, read_freshness, refusal
 
-STALE = 3
 STOP_GRACE_SECONDS = 10
 FLAGS = ("--log-format", "json", "--log-level-file", "none", "--no-use-colors", "--no-version-check")
 NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
