@@ -65,15 +65,19 @@ def overall(findings: Iterable[Finding]) -> Status:
     return max((finding.status for finding in findings), key=RANK.__getitem__, default="ok")
 
 
+def worse_than(before: Mapping[str, str], findings: Iterable[Finding]) -> list[Finding]:
+    """Give what is not ok and was better before, or not known to be bad, by the status of each check."""
+    return [f for f in findings if RANK[f.status] > RANK[before.get(f.check, "ok")]]
+
+
 def news_since(before: Mapping[str, str], findings: list[Finding]) -> News:
     """Compare a look with the status of each check at the look before it.
 
-    Worse is what is not ok and was better before (or not known to be bad). Recovered are the checks that failed
+    Worse is what `worse_than` gives. Recovered are the checks that failed
     before, once nothing fails any more: told once, because the next look starts from there.
     """
-    worse = [f for f in findings if RANK[f.status] > RANK[before.get(f.check, "ok")]]
     failing = {check for check, status in before.items() if status == "fail"}
-    return News(worse, [] if overall(findings) == "fail" else sorted(failing))
+    return News(worse_than(before, findings), [] if overall(findings) == "fail" else sorted(failing))
 
 
 def message(findings: Iterable[Finding]) -> str:

@@ -17,7 +17,7 @@ from blocks import names
 from blocks.errors import SalesError
 from blocks.load import load_block
 from blocks.warehouse import SalesWarehouse
-from tasks.findings import RANK, Finding, message
+from tasks.findings import Finding, message, worse_than
 from tasks.stream_news import told_before
 
 ARTIFACT = "sales-pipeline-health"
@@ -48,9 +48,8 @@ class Changes:
 def changes_since(before: Mapping[str, str], findings: Iterable[Finding]) -> Changes:
     """Compare each check with the status told last; one not told of yet counts as well."""
     found = list(findings)
-    was = {f.check: RANK[before.get(f.check, "ok")] for f in found}
-    worse = [f for f in found if RANK[f.status] > was[f.check]]
-    return Changes(worse, [f for f in found if f.status == "ok" and was[f.check] > 0])
+    recovered = [f for f in found if f.status == "ok" and before.get(f.check, "ok") != "ok"]
+    return Changes(worse_than(before, found), recovered)
 
 
 def with_trend(finding: Finding, earlier: list[float]) -> Finding:
