@@ -1,11 +1,7 @@
 """`sales doctor`: looks at everything a deployment needs, all at once, and says how to mend what is missing."""
 
 import json
-import queue
-import threading
-import time
 from collections.abc import Callable
-from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,21 +71,9 @@ def show(findings: "list[Finding]", as_json: bool) -> None:
 
 def _side_by_side(checks: "dict[str, Check]", settings: Settings, timeout: float) -> "list[Finding]":
     from tasks.findings import Finding
+    from tasks.side_by_side import within
 
-    done: queue.Queue[tuple[str, list[Finding]]] = queue.Queue()
-    for name, check in checks.items():
-        # Each in a context of its own, since Prefect's settings are context variables; daemons, since a check that
-        # hangs must not keep the command from ending.
-        work = partial(copy_context().run, _made, name, check, settings)
-        threading.Thread(target=lambda n=name, w=work: done.put((n, w())), daemon=True).start()
-    found: dict[str, list[Finding]] = {}
-    deadline = time.monotonic() + timeout
-    while len(found) < len(checks):
-        try:
-            name, result = done.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            break
-        found[name] = result
+    found = within(timeout, {name: partial(_made, name, check, settings) for name, check in checks.items()})
     late = f"No answer within {timeout:g} s."
     advice = "Check the address and the network, or give --timeout."
     return [

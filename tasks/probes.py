@@ -1,10 +1,8 @@
 """Availability: every service is asked side by side, each with a limit of time; the answer's latency is kept."""
 
 import asyncio
-import contextvars
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from blocks.warehouse import SalesWarehouse
 from tasks.findings import Finding
 from tasks.kafka import topic_partitions
 from tasks.kafka_connect import open_connector
+from tasks.side_by_side import within
 from tasks.slos import Slo, Slos, judge, read_slos
 
 Probe = Callable[[], object]
@@ -95,21 +94,9 @@ def probes() -> dict[str, Probe]:
 
 def ask_all(asked: Mapping[str, Probe], slo: Slo) -> list[Finding]:
     """Ask side by side; what has not answered after `fail` seconds fails, and is not waited for."""
-    pool = ThreadPoolExecutor(len(asked))
-    began = time.monotonic()
-    # A thread has no context of its own, and Prefect's settings are in it.
-    answers = {
-        part: pool.submit(contextvars.copy_context().run, timed, part, probe, slo)
-        for part, probe in asked.items()
-    }
-    findings = []
-    for part, answer in answers.items():
-        try:
-            findings.append(answer.result(max(0.0, began + slo.fail - time.monotonic())))
-        except TimeoutError:
-            findings.append(_down(part, f"It has not answered for {slo.fail:g} s.", slo))
-    pool.shutdown(wait=False, cancel_futures=True)
-    return findings
+    answers = within(slo.fail, {part: partial(timed, part, probe, slo) for part, probe in asked.items()})
+    late = f"It has not answered for {slo.fail:g} s."
+    return [answers[part] if part in answers else _down(part, late, slo) for part in asked]
 
 
 def timed(part: str, probe: Probe, slo: Slo) -> Finding:
