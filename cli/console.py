@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from blocks.errors import WillNotHeal
 from blocks.settings import Settings, is_embedded, load_settings, load_stack_settings
+
+if TYPE_CHECKING:
+    from blocks.warehouse import SalesWarehouse
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False)
@@ -122,3 +127,22 @@ def settings_or_fail(environment: str | None = None, values: dict[str, Any] | No
             "(see .env.example) for a real one."
         )
     return settings
+
+
+def warehouse_in_use() -> "SalesWarehouse":
+    """Settle what Prefect reads at import, and give the warehouse of the running stack or of the environment."""
+    prepare_prefect(load_stack_settings().home)
+    from blocks.register import warehouse_from
+
+    return warehouse_from(settings_or_fail())
+
+
+def print_rows(rows: list[dict[str, Any]], otherwise: str) -> None:
+    """Print rows as a table, headed by the first one's keys; without rows print the sentence instead."""
+    if not rows:
+        output.print(otherwise)
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    output.print(table)

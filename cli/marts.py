@@ -11,10 +11,9 @@ from rich.table import Table
 
 from blocks.errors import WillNotHeal
 from blocks.settings import load_stack_settings
-from cli.console import output, prefect_at, prepare_prefect, say, settings_or_fail
+from cli.console import output, prefect_at, prepare_prefect, say, settings_or_fail, warehouse_in_use
 
 if TYPE_CHECKING:
-    from blocks.warehouse import SalesWarehouse
     from tasks.mart_diff import TableDiff
     from tasks.publications import Publication
 
@@ -28,7 +27,7 @@ def list_publications(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most, the newest first.")] = 20,
 ) -> None:
     """Show what was published and rolled back, which of it can be gone back to, and what readers see."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.publications import history, kept
 
     there, rows = kept(warehouse), history(warehouse)
@@ -66,7 +65,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show what publishing the candidates would change: rows by key, and the totals of days that differ."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.mart_diff import diff_schemas
     from tasks.publications import PREFIX, kept
 
@@ -87,7 +86,7 @@ def rollback(
 
     What was taken back is not published again until data, models or checks change, or a run is told to rebuild.
     """
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.mart_diff import diff_schemas
     from tasks.publications import PREFIX, finish_interrupted, history, roll_back, target_of_rollback
 
@@ -130,13 +129,6 @@ def resume() -> None:
 
         was_paused = take_away()
     say("the next run publishes again" if was_paused else "publishing was not paused")
-
-
-def _warehouse() -> "SalesWarehouse":
-    prepare_prefect(load_stack_settings().home)
-    from blocks.register import warehouse_from
-
-    return warehouse_from(settings_or_fail())
 
 
 def _told(row: "Publication", there: list[str], is_current: bool) -> dict[str, Any]:

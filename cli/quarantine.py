@@ -7,17 +7,21 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from blocks.settings import load_stack_settings
-from cli.console import output, prefect_at, prepare_prefect, say, settings_or_fail, step
-
-if TYPE_CHECKING:
-    from blocks.warehouse import SalesWarehouse
+from cli.console import (
+    output,
+    prefect_at,
+    prepare_prefect,
+    print_rows,
+    say,
+    settings_or_fail,
+    step,
+    warehouse_in_use,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Rejected rows of batch files: list, show, export, replay.")
 
@@ -34,14 +38,14 @@ def list_rejects(
     feed: Feed = None, rule: Rule = None, file: File = None, since: Since = None, as_json: Json = False
 ) -> None:
     """Count the rejected rows by feed, rule and file; a row that broke two rules counts under both."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.quarantine import Selection, count_rejects
 
     counts = [asdict(count) for count in count_rejects(warehouse, Selection(feed, rule, file, since))]
     if as_json:
         output.print_json(json.dumps(counts))
         return
-    _print_table(counts, "Nothing is quarantined.")
+    print_rows(counts, "Nothing is quarantined.")
 
 
 @app.command()
@@ -54,7 +58,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show rejected rows as they came, each with its file, its line and the rules it broke."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.quarantine import Selection, read_rejects
 
     rows = list(read_rejects(warehouse, Selection(feed, rule, file, since), limit))
@@ -62,7 +66,7 @@ def show(
         output.print_json(json.dumps(rows, default=str))
         return
     shown = ("file_name", "file_line", "rule_ids", "raw_line")
-    _print_table([{name: row[name] for name in shown} for row in rows], "No row matches.")
+    print_rows([{name: row[name] for name in shown} for row in rows], "No row matches.")
 
 
 @app.command()
@@ -76,7 +80,7 @@ def export(
     ] = None,
 ) -> None:
     """Write rejected rows as CSV, each with its reason in words, for whoever is to mend them."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.quarantine import Selection, read_rejects
 
     written = 0
@@ -108,21 +112,4 @@ def replay(
     if as_json:
         output.print_json(json.dumps(summary))
         return
-    _print_table(summary["replayed"], "No batch was judged by other rules than today's: nothing to replay.")
-
-
-def _warehouse() -> "SalesWarehouse":
-    prepare_prefect(load_stack_settings().home)
-    from blocks.register import warehouse_from
-
-    return warehouse_from(settings_or_fail())
-
-
-def _print_table(rows: list[dict[str, Any]], otherwise: str) -> None:
-    if not rows:
-        output.print(otherwise)
-        return
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
-    output.print(table)
+    print_rows(summary["replayed"], "No batch was judged by other rules than today's: nothing to replay.")

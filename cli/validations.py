@@ -1,17 +1,12 @@
 """`sales validations`: what the checks found, run by run and over time, and the way past one that is wrong."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from blocks.settings import load_stack_settings
-from cli.console import output, prepare_prefect, say, settings_or_fail
-
-if TYPE_CHECKING:
-    from blocks.warehouse import SalesWarehouse
+from cli.console import output, print_rows, say, warehouse_in_use
 
 app = typer.Typer(no_args_is_help=True, help="What the checks found: list, show, trend, docs, accept.")
 
@@ -26,7 +21,7 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """List the newest judgements, one per run and layer: how many checks, how many stop, how many warn."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.validation_results import read_runs
 
     _print(read_runs(warehouse, limit), as_json, "No run has judged anything yet.")
@@ -39,7 +34,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a run's checks found: what failed, of which rows, with the keys of some of them."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.validation_results import keys_in_words, read_run
 
     results = read_run(warehouse, run_id)
@@ -70,7 +65,7 @@ def trend(
     as_json: Json = False,
 ) -> None:
     """Show what one check saw over time, the newest first."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.validation_results import read_trend
 
     table, _, check_id = check.partition(".")
@@ -92,7 +87,7 @@ def trend(
 @app.command()
 def docs(run_id: Run = None) -> None:
     """Render a run's results as Great Expectations' Data Docs, into data_docs of the build folder."""
-    warehouse = _warehouse()
+    warehouse = warehouse_in_use()
     from tasks.data_docs import build_data_docs
     from tasks.validation_results import read_run
 
@@ -110,7 +105,7 @@ def accept(
     """Let one unusual batch or day pass from now on, and count it as history; the next run publishes."""
     from tasks.validation_results import accept as note
 
-    note(_warehouse(), check, series, subject, reason)
+    note(warehouse_in_use(), check, series, subject, reason)
     say(f"{check} lets {series} {subject} pass: {reason}")
 
 
@@ -119,21 +114,8 @@ def _count(unexpected: Any, judged: Any) -> str:
     return "" if unexpected is None else f"{int(unexpected):,}{of_all}"
 
 
-def _warehouse() -> "SalesWarehouse":
-    prepare_prefect(load_stack_settings().home)
-    from blocks.register import warehouse_from
-
-    return warehouse_from(settings_or_fail())
-
-
 def _print(rows: list[dict[str, Any]], as_json: bool, otherwise: str) -> None:
     if as_json:
         output.print_json(json.dumps(rows, default=str))
         return
-    if not rows:
-        output.print(otherwise)
-        return
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
-    output.print(table)
+    print_rows(rows, otherwise)
