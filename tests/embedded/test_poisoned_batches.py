@@ -18,7 +18,7 @@ from tasks.alerts import tell_of_failure
 from tasks.expectations import check_layer
 from tasks.publish import table_states
 
-SHOP, FIRST_DAY, DAYS, LINES = "kiosk", date(2025, 3, 3), 12, 30
+SHOP, FIRST_DAY, DAYS, LINES = "stall", date(2025, 3, 3), 12, 30
 # One line a minute from `start` on; two deliveries of the same day and start are the same sales.
 DELIVERY = """
 insert into RAW.SALES_BATCH_RAW (source, order_id, line_number, product_id, product_name, customer_id, country,
@@ -36,7 +36,7 @@ select %(batch)s, 'file', %(batch)s || '.csv', %(source)s, %(batch)s, {lines}, {
 NO_MEMBER = """
 insert into MARTS_CANDIDATE.FCT_SALES
 select * replace ('orphan' as sales_key, 'nobody' as product_key)
-from MARTS_CANDIDATE.FCT_SALES where source = 'kiosk' limit 1
+from MARTS_CANDIDATE.FCT_SALES where source = 'stall' limit 1
 """
 
 
@@ -81,7 +81,7 @@ def gate(layer):
 def published(pipeline):
     """Twelve ordinary days, published."""
     for number in range(DAYS):
-        deliver(pipeline, f"kiosk-{day(number)}", number, lines=LINES + number % 3)
+        deliver(pipeline, f"stall-{day(number)}", number, lines=LINES + number % 3)
     summary = pipeline.run("store_sales")
     assert summary["marts"]["fct_sales"]["rows"] >= DAYS * LINES
     return summary
@@ -165,15 +165,15 @@ def test_a_fact_without_a_member(pipeline, caught):
 
 def test_a_missing_day_and_then_the_next_clean_run_publishes(pipeline, caught, published):
     missing, last = DAYS, DAYS + 1
-    deliver(pipeline, f"kiosk-{day(last)}", last)
+    deliver(pipeline, f"stall-{day(last)}", last)
     message = caught(lambda: pipeline.run("store_sales"))
     assert_told(
         message,
         "marts-candidate",
-        f"MART_DAILY_SALES.no_day_missing (kiosk {day(missing)})",
+        f"MART_DAILY_SALES.no_day_missing (stall {day(missing)})",
         "31 of 31 rows missing",
     )
-    deliver(pipeline, f"kiosk-{day(missing)}", missing)
+    deliver(pipeline, f"stall-{day(missing)}", missing)
     marts = pipeline.run("store_sales")["marts"]
     more = {
         name: marts[name]["rows"] - published["marts"][name]["rows"] for name in ("fct_sales", "fct_orders")

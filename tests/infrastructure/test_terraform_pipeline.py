@@ -40,6 +40,7 @@ def operator(dev):
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "eu-west-1",
+        "SALES_ENVIRONMENT": "dev",  # the real one, though the tests' embedded stack may be up
         "SALES_AWS_ENDPOINT_URL": dev.moto,
         "SALES_AWS_ACCESS_KEY_ID": "testing",
         "SALES_AWS_SECRET_ACCESS_KEY": "testing",
