@@ -1,7 +1,8 @@
--- What a publication is: a name of its own, what it did, whose tables it shows, and what it took the place of.
--- kind: 'publish' or 'rollback'. content_id: the publication whose tables readers see since then, its own for a
--- 'publish', that gone back to for a 'rollback'; they are kept as schema MARTS_PUBLICATION_<content_id>.
--- previous_id: the content_id before. run_id: the flow run that made the tables. shown_at: null until readers see it.
+-- What a publication is: a name of its own, what it did, whose tables it shows, and what it took the place
+-- of. kind: 'publish' or 'rollback'. content_id: the publication whose tables readers see since then, its
+-- own for a 'publish', that gone back to for a 'rollback'; they are kept as schema
+-- MARTS_PUBLICATION_<content_id>. previous_id: the content_id before. run_id: the flow run that made the
+-- tables. shown_at: null until readers see it.
 alter table {{ database }}.MONITORING.PUBLICATIONS add column if not exists publication_id varchar;
 alter table {{ database }}.MONITORING.PUBLICATIONS add column if not exists kind varchar;
 alter table {{ database }}.MONITORING.PUBLICATIONS add column if not exists content_id varchar;

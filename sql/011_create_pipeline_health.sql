@@ -1,5 +1,6 @@
--- One row per check and look at the pipeline: what was found, against what, how it moves, what to do about it.
--- check_name is '<kind> <component>'; measured is the number behind the finding (seconds, shares, days; see the check).
+-- One row per check and look at the pipeline: what was found, against what, how it moves, what to do about
+-- it. check_name is '<kind> <component>'; measured is the number behind the finding (seconds, shares,
+-- days; see the check).
 create table if not exists {{ database }}.MONITORING.PIPELINE_HEALTH (
     run_id varchar not null,
     check_name varchar not null,
