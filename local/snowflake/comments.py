@@ -28,8 +28,8 @@ def altered_comments(expression: Expr) -> list[Expr]:
         _comment_on_column(alter[1], column, dollars or quoted.replace("''", "'"))
         for column, dollars, quoted in COLUMN_COMMENT.findall(alter[2])
     ]
-    commands = [exp.Command(this="", expression=comment) for comment in comments]
-    return [*commands, SUCCESS_NOP.copy()] if commands else []
+    together = exp.Command(this="", expression="; ".join(comments))
+    return [together, SUCCESS_NOP.copy()] if comments else []
 
 
 def created_comments(expression: Expr) -> list[str]:

@@ -28,6 +28,8 @@ class Cursor(FakeSnowflakeCursor):
     """Upstream's cursor with our steps before, around and after its own."""
 
     _conn: "Session"
+    # the result that was fetched last, and name and type of its columns
+    _columns: tuple[Any, list[tuple[str, str]]] | None = None
 
     def execute(self, command: str, *args: Any, **kwargs: Any) -> FakeSnowflakeCursor:
         """Run a statement in the session's turn; every error becomes one of Snowflake.
@@ -101,28 +103,46 @@ class Cursor(FakeSnowflakeCursor):
         ddl.drop_keys(expression)
         afterwards = comments.created_comments(expression) + ddl.keep_not_null(expression)
         afterwards += ddl.make_permanent(expression, self._conn.id)
-        expression = expression.transform(functions.translate).transform(numbers.refuse_division_by_zero)
+        expression = expression.transform(functions.translate, copy=False)
+        expression = expression.transform(numbers.refuse_division_by_zero, copy=False)
         transformed = super()._transform(expression, params)
         transformed.args["afterwards"] = afterwards
         return transformed
+
+    def _describe_last_sql(self) -> list[tuple[str, str, str, None, None, None]]:
+        """Give name and type of the result's columns as DuckDB told them with the result.
+
+        Stock parses the statement once more and has DuckDB plan it again to DESCRIBE it: a third of what a
+        short statement costs.
+        """
+        if self._columns is None or self._columns[0] is not self._arrow_table:
+            described: list[tuple[str, str, str, None, None, None]] = super()._describe_last_sql()
+            return described
+        return [(name, kind, "YES", None, None, None) for name, kind in self._columns[1]]
 
     def _execute(self, transformed: Expr, params: MutableParams | None = None) -> None:
         """Run a rewritten statement; the kinds that upstream runs otherwise than Snowflake go their own way."""
         if isinstance(transformed, exp.Copy):
             self._copy(transformed, params)
         elif isinstance(transformed, exp.Merge):
-            super()._execute(dml.native_merge(transformed), params)
+            self._fetch(dml.native_merge(transformed), params)
             actions = self._arrow_table.column(0).to_pylist()
-            super()._execute(dml.merge_counts(transformed, actions))
+            self._fetch(dml.merge_counts(transformed, actions))
         elif transformed.args.get("clone"):
             clone(self._duck_conn, transformed, self._conn.database or "", self._conn.schema or "")
-            super()._execute(parse_one("SELECT 'Statement executed successfully.' AS status"))
+            self._fetch(parse_one("SELECT 'Statement executed successfully.' AS status"))
         elif isinstance(transformed, exp.Transaction | exp.Commit | exp.Rollback):
             self._begin_or_end(transformed)
         else:
-            super()._execute(transformed, params)
+            self._fetch(transformed, params)
         for statement in transformed.args.get("afterwards") or []:
             self._duck_conn.execute(statement)
+
+    def _fetch(self, transformed: Expr, params: MutableParams | None = None) -> None:
+        """Have upstream run a statement, and remember the types of its result while DuckDB knows them."""
+        super()._execute(transformed, params)
+        described = self._duck_conn.description or []
+        self._columns = self._arrow_table, [(column[0], str(column[1])) for column in described]
 
     def _copy(self, statement: exp.Copy, params: MutableParams | None) -> None:
         """Run a COPY in one transaction: stock loads each file in one of its own."""
@@ -130,10 +150,10 @@ class Cursor(FakeSnowflakeCursor):
         where = session.database, session.schema, session.table_stages
         with copy.fetching():
             if not copy.name_files(statement, self._duck_conn, *where):
-                super()._execute(parse_one(copy.NO_FILES))
+                self._fetch(parse_one(copy.NO_FILES))
                 return
             with session.one_transaction() if session._autocommit else nullcontext():
-                super()._execute(statement, params)
+                self._fetch(statement, params)
 
     def _begin_or_end(self, statement: Expr) -> None:
         """Keep account of explicit transactions; BEGIN within one does nothing, as in Snowflake.
@@ -143,6 +163,6 @@ class Cursor(FakeSnowflakeCursor):
         begins = isinstance(statement, exp.Transaction)
         nested = begins and self._conn._in_transaction
         self._conn._in_transaction = nested  # over with COMMIT or ROLLBACK, however that turns out
-        super()._execute(transforms.SUCCESS_NOP if nested else statement)
+        self._fetch(transforms.SUCCESS_NOP if nested else statement)
         self._conn._in_transaction = begins
         self._conn.unused = begins and not nested

@@ -3,10 +3,10 @@
 from string import Template
 
 import pyarrow
-from fakesnow import arrow, copy_into, info_schema, transforms
+from fakesnow import arrow, copy_into, cursor, info_schema, server, transforms
 from sqlglot import Expr, exp
 
-from local.snowflake import comments, copy, numbers
+from local.snowflake import comments, copy, numbers, parsing
 
 _stock_to_timestamp = transforms.to_timestamp
 _stock_timestamps = arrow.timestamp_to_sf_struct
@@ -22,6 +22,8 @@ from (
 
 def apply_patches() -> None:
     """Put our functions in the place of upstream's; doing it twice does no harm."""
+    server.parse_one = parsing.parse_request
+    cursor.parse_one = parsing.parse_once
     transforms.numeric_agg_implicit_cast = numbers.exact_sum
     copy_into._inserts = copy.inserts_with_metadata
     copy_into.FileTypeHandler.file_literal = staticmethod(copy.literal_of_file)
